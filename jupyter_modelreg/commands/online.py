@@ -1,0 +1,143 @@
+"""Commands about online endpoints and their deployments."""
+
+from __future__ import annotations
+
+from ..entities.online import AUTH_MODES
+from ..records import REQUIRED, field
+from . import Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def _endpoint_name() -> Any:
+    return field(REQUIRED, "-n", is_positional=True, values="endpoint", help="Name of the endpoint.")
+
+
+def _set() -> Any:
+    return field([], metavar="KEY=VALUE", help="Change a value by its dotted path, for example tags.stage=prod.")
+
+
+def _trust() -> Any:
+    return field(False, help="Load files even though they can run code. Only for files whose maker you trust.")
+
+
+class CreateOnlineEndpoint(Command):
+    """Create an endpoint; with --model also one deployment that has all the traffic."""
+
+    name: str | None = field(None, "-n", is_positional=True, help="Name of the endpoint.")
+    file: str | None = field(None, "-f", values="path", help="YAML file that describes the endpoint.")
+    model: str | None = field(None, "-m", values="model", help="Deploy this model too, for example azureml:churn@latest.")
+    auth_mode: str | None = field(None, choices=AUTH_MODES, help="How callers prove who they are.")
+    description: str | None = field(None, "-d", help="What it is for.")
+    tags: dict[str, str] = field({}, "--tag", metavar="KEY=VALUE", help="Labels to find it by.")
+    port: int | None = field(None, help="Port on 127.0.0.1; a free one when left out.")
+    set: list[str] = _set()
+    trust: bool = _trust()
+    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
+    no_wait: bool = field(False, help="Return before the model is loaded.")
+
+
+class ListOnlineEndpoints(Command):
+    """List endpoints."""
+
+    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
+
+
+class ShowOnlineEndpoint(Command):
+    """Show one endpoint."""
+
+    name: str = _endpoint_name()
+    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
+
+
+class UpdateOnlineEndpoint(Command):
+    """Change an endpoint's description, tags or traffic."""
+
+    name: str = _endpoint_name()
+    traffic: str | None = field(None, "-r", help='Percentages, for example "blue=100".')
+    mirror_traffic: str | None = field(None, help='Percentage copied, for example "green=10".')
+    set: list[str] = _set()
+    add: list[str] = field([], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
+    remove: list[str] = field([], metavar="PATH", help="Remove a value by its dotted path.")
+    force_string: bool = field(False, help="Take values as text, never as JSON.")
+    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
+
+
+class InvokeOnlineEndpoint(Command):
+    """Send a request to an endpoint and show the answer."""
+
+    name: str = _endpoint_name()
+    request_file: str | None = field(None, "-r", values="path", help="File with the JSON body.")
+    data: str | None = field(None, help="The JSON body itself.")
+    deployment_name: str | None = field(None, "-d", values="deployment", help="Deployment that shall answer.")
+    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
+
+
+class GetOnlineEndpointCredentials(Command):
+    """Show an endpoint's keys."""
+
+    name: str = _endpoint_name()
+
+
+class RegenerateOnlineEndpointKeys(Command):
+    """Replace one of an endpoint's keys; the old one is refused from then on."""
+
+    name: str = _endpoint_name()
+    key_type: str = field("primary", choices=("primary", "secondary"), help="Which key.")
+
+
+class DeleteOnlineEndpoint(Command):
+    """Stop an endpoint and delete it with its deployments."""
+
+    name: str = _endpoint_name()
+    yes: bool = field(False, "-y", help="Do not ask.")
+    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
+    no_wait: bool = field(False, help="Accepted; deletion takes a moment.")
+
+
+class CreateOnlineDeployment(Command):
+    """Create a deployment: start a process that serves a model behind an endpoint."""
+
+    name: str | None = field(None, "-n", is_positional=True, help="Name of the deployment.")
+    endpoint_name: str | None = field(None, "-e", "--endpoint", values="endpoint", help="Endpoint that receives it.")
+    file: str | None = field(None, "-f", values="path", help="YAML file that describes the deployment.")
+    model: str | None = field(None, "-m", values="model", help="Model to serve, for example azureml:churn@latest.")
+    code: str | None = field(None, values="path", help="Folder with the scoring script.")
+    scoring_script: str | None = field(None, values="path", help="Python file with init() and run().")
+    all_traffic: bool = field(False, help="Send all requests to it.")
+    port: int | None = field(None, help="Port on 127.0.0.1; the endpoint's own or a free one when left out.")
+    set: list[str] = _set()
+    trust: bool = _trust()
+    skip_script_validation: bool = field(False, help="Do not read the scoring script before it runs.")
+    local: bool = field(False, help="Accepted; deployments always run on this machine.")
+    no_wait: bool = field(False, help="Return before the model is loaded.")
+
+
+class ListOnlineDeployments(Command):
+    """List an endpoint's deployments."""
+
+    endpoint_name: str = field(REQUIRED, "-e", "--endpoint", is_positional=True, values="endpoint", help="The endpoint.")
+
+
+class ShowOnlineDeployment(Command):
+    """Show one deployment."""
+
+    name: str = field(REQUIRED, "-n", is_positional=True, values="deployment", help="Name of the deployment.")
+    endpoint_name: str = field(REQUIRED, "-e", "--endpoint", values="endpoint", help="The endpoint.")
+
+
+class GetOnlineDeploymentLogs(ShowOnlineDeployment):
+    """Show what a deployment's process printed."""
+
+    lines: int = field(5000, "-l", help="At most this many last lines.")
+    container: str = field("inference-server", "-c", choices=("inference-server", "storage-initializer"), help="Accepted for Azure's sake.")
+    local: bool = field(False, help="Accepted; deployments always run on this machine.")
+
+
+class DeleteOnlineDeployment(ShowOnlineDeployment):
+    """Stop a deployment and delete it."""
+
+    yes: bool = field(False, "-y", help="Do not ask.")
+    local: bool = field(False, help="Accepted; deployments always run on this machine.")

@@ -1,0 +1,74 @@
+"""Answers that are no entity a person would write: what was copied, deleted, compared, printed."""
+
+from __future__ import annotations
+
+from ..records import REQUIRED, Record, field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Downloaded(Record):
+    """What a download wrote. ``files`` are relative to ``path``."""
+
+    path: str = REQUIRED
+    files: list[str] = []
+    size_bytes: int = 0
+
+
+class Deleted(Record):
+    """What is gone: references such as ``churn:3``, or names of endpoints."""
+
+    names: list[str] = REQUIRED
+
+
+class LogText(Record):
+    """Text that a process printed."""
+
+    text: str = ""
+
+
+class Invocation(Record):
+    """The answer of an endpoint. ``body`` is parsed JSON where it was JSON, else text."""
+
+    body: Any = None
+    seconds: float = 0.0
+
+
+class Difference(Record):
+    """One line of a comparison; None stands for absent. ``delta`` is second minus first for numbers."""
+
+    group: str = field(REQUIRED, help="metadata, metrics, packages, signature or files")
+    name: str = REQUIRED
+    first: str | None = None
+    second: str | None = None
+    delta: float | None = None
+
+
+class Comparison(Record):
+    """Two versions side by side, only what differs; ``same`` counts what does not, by group."""
+
+    first: str = REQUIRED
+    second: str = REQUIRED
+    differences: list[Difference] = []
+    metrics: dict[str, list[float | None]] = field({}, help="Every metric of either version: [first, second].")
+    same: dict[str, int] = {}
+
+
+class Setting(Record):
+    """One setting, its value and where the value came from."""
+
+    name: str = REQUIRED
+    value: str | None = None
+    source: str = "default"
+    help: str = ""
+
+
+class Check(Record):
+    """One part of this installation. ``advice`` says what would mend it."""
+
+    part: str = REQUIRED
+    is_ok: bool = REQUIRED
+    found: str = ""
+    advice: str = ""

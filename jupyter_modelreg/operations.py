@@ -1,0 +1,125 @@
+"""The table of operations. The doors are loops over it; adding a row adds it to all of them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from .errors import NotFound, nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .commands import Command
+    from .workspace import Workspace
+
+
+class Operation:
+    """One row: what it is called, what it takes, who does it, what it answers.
+
+    ``answer`` names a record of :mod:`jupyter_modelreg.entities`, or ``list[...]`` of one. ``reads`` is True when the
+    operation changes nothing (REST serves it by GET). ``confirms`` is the question asked before it is done.
+    """
+
+    __slots__ = ("_command", "answer", "confirms", "function", "noun", "reads", "verb")
+
+    def __init__(self, noun: str, verb: str, command: str, function: str, answer: str, *, reads: bool = False, confirms: str = "") -> None:
+        self.noun, self.verb, self._command, self.function = noun, verb, command, function
+        self.answer, self.reads, self.confirms = answer, reads, confirms
+
+    @property
+    def command(self) -> type[Command]:
+        """The record of what is asked, imported on first use."""
+        module, name = self._command.split(":")
+        command: type[Command] = getattr(import_module(f".commands.{module}", __package__), name)
+        return command
+
+    @property
+    def magic(self) -> str:
+        """The name of its line magic: ``online_endpoint_get_credentials``."""
+        return f"{self.noun}_{self.verb}".replace("-", "_")
+
+    @property
+    def summary(self) -> str:
+        """The first line of the command's docstring."""
+        return (self.command.__doc__ or "").strip().splitlines()[0]
+
+    def run(self, workspace: Workspace, command: Command) -> Any:
+        """Do it. Raises what the function raises; see :mod:`jupyter_modelreg.errors`."""
+        module, name = self.function.split(":")
+        function: Callable[[Workspace, Command], Any] = getattr(import_module(f".{module}", __package__), name)
+        return function(workspace, command)
+
+
+NOUNS = {
+    "model": "Registered models and their versions.",
+    "online-endpoint": "URLs that answer with a model's predictions.",
+    "online-deployment": "The processes behind an endpoint.",
+    "datastore": "Named places of files.",
+    "settings": "What this installation uses.",
+}
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("model", "create", "model:CreateModel", "models:create_model", "Model"),
+    Operation("model", "list", "model:ListModels", "models:list_models", "list[Model]", reads=True),
+    Operation("model", "show", "model:ShowModel", "models:show_model", "Model", reads=True),
+    Operation("model", "update", "model:UpdateModel", "models:update_model", "Model"),
+    Operation("model", "archive", "model:ArchiveModel", "models:archive_model", "Model"),
+    Operation("model", "restore", "model:RestoreModel", "models:restore_model", "Model"),
+    Operation("model", "download", "model:DownloadModel", "models:download_model", "Downloaded"),
+    Operation("model", "delete", "model:DeleteModel", "models:delete_model", "Deleted", confirms="Delete {name} for good?"),
+    Operation("model", "share", "model:ShareModel", "models:share_model", "Model"),
+    Operation("model", "compare", "model:CompareModels", "models:compare_models", "Comparison", reads=True),
+    Operation("online-endpoint", "create", "online:CreateOnlineEndpoint", "online:create_endpoint", "OnlineEndpoint"),
+    Operation("online-endpoint", "list", "online:ListOnlineEndpoints", "online:list_endpoints", "list[OnlineEndpoint]", reads=True),
+    Operation("online-endpoint", "show", "online:ShowOnlineEndpoint", "online:show_endpoint", "OnlineEndpoint", reads=True),
+    Operation("online-endpoint", "update", "online:UpdateOnlineEndpoint", "online:update_endpoint", "OnlineEndpoint"),
+    Operation("online-endpoint", "invoke", "online:InvokeOnlineEndpoint", "online:invoke_endpoint", "Invocation"),
+    Operation("online-endpoint", "get-credentials", "online:GetOnlineEndpointCredentials", "online:get_keys", "EndpointKeys"),
+    Operation("online-endpoint", "regenerate-keys", "online:RegenerateOnlineEndpointKeys", "online:regenerate_keys", "EndpointKeys"),
+    Operation("online-endpoint", "delete", "online:DeleteOnlineEndpoint", "online:delete_endpoint", "Deleted", confirms="Stop {name}?"),
+    Operation("online-deployment", "create", "online:CreateOnlineDeployment", "online:create_deployment", "OnlineDeployment"),
+    Operation("online-deployment", "list", "online:ListOnlineDeployments", "online:list_deployments", "list[OnlineDeployment]", reads=True),
+    Operation("online-deployment", "show", "online:ShowOnlineDeployment", "online:show_deployment", "OnlineDeployment", reads=True),
+    Operation("online-deployment", "get-logs", "online:GetOnlineDeploymentLogs", "online:get_logs", "LogText", reads=True),
+    Operation(
+        "online-deployment",
+        "delete",
+        "online:DeleteOnlineDeployment",
+        "online:delete_deployment",
+        "Deleted",
+        confirms="Stop {name}?",
+    ),
+    Operation("datastore", "list", "workspace:ListDatastores", "datastores:list_datastores", "list[Datastore]", reads=True),
+    Operation("datastore", "show", "workspace:ShowDatastore", "datastores:show_datastore", "Datastore", reads=True),
+    Operation("settings", "list", "workspace:ShowSettings", "workspace:list_settings", "list[Setting]", reads=True),
+    Operation("settings", "check", "workspace:CheckInstallation", "workspace:check_installation", "list[Check]", reads=True),
+)
+
+# What Azure ML has and a later version brings: noun -> what is coming. Named so that the answer is a clear word, not a parse error.
+COMING = {
+    "job": "jobs",
+    "data": "data assets",
+    "environment": "environments",
+    "registry": "registries",
+    "batch-endpoint": "batch endpoints",
+    "batch-deployment": "batch endpoints",
+    "component": "components of pipelines",
+    "schedule": "schedules",
+}
+
+
+def find_operation(noun: str, verb: str) -> Operation:
+    """Return one row.
+
+    Raises
+    ------
+    NotFound
+        If there is no such operation; the message names the nearest.
+    """
+    for operation in OPERATIONS:
+        if operation.noun == noun and operation.verb == verb:
+            return operation
+    known = [f"{operation.noun} {operation.verb}" for operation in OPERATIONS]
+    raise NotFound(f'There is no operation "{noun} {verb}".{nearest(f"{noun} {verb}", known)}')

@@ -1,0 +1,95 @@
+"""A workspace: one set of settings and the parts built from it. Nothing else builds parts.
+
+It keeps no state of its own, so it can be thrown away and rebuilt at any moment; parts are built on first use.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+
+from .settings import Settings, load_settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .catalog import Catalog
+    from .commands.workspace import CheckInstallation, ShowSettings
+    from .entities.answers import Check, Setting
+    from .references import Reference
+    from .storage import Store
+    from .trees import Tree
+
+    Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+class Workspace:
+    """Everything an operation needs.
+
+    Parameters
+    ----------
+    settings
+        Explicit values by name; they win over environment, file and default.
+    progress
+        Called with (bytes done, bytes in all) while files are copied.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None, *, progress: Progress | None = None) -> None:
+        self.settings, self.origin = load_settings(settings)
+        self.progress = progress
+
+    @property
+    def home(self) -> str:
+        return self.settings.home
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog, created and migrated when needed."""
+        from .catalog import open_catalog
+
+        return open_catalog(self.settings.catalog)
+
+    @cached_property
+    def store(self) -> Store:
+        """The store of files."""
+        from .storage import open_store
+
+        return open_store(self.settings.store)
+
+    def datastore_path(self, *parts: str) -> str:
+        """Return where the default datastore's files lie on this machine."""
+        return os.path.join(self.home, "datastores", *parts)
+
+    def open_tree(self, reference: Reference) -> Tree:
+        """Open what a reference names.
+
+        Raises
+        ------
+        NotFound
+            If it does not exist, or its kind of source has no plugin yet.
+        """
+        from .sources import open_tree
+
+        return open_tree(self, reference)
+
+
+def open_workspace(settings: Mapping[str, str] | None = None, *, progress: Progress | None = None) -> Workspace:
+    """Build a workspace from settings."""
+    return Workspace(settings, progress=progress)
+
+
+def list_settings(workspace: Workspace, command: ShowSettings) -> list[Setting]:
+    """Return every setting with its origin."""
+    from .entities.answers import Setting
+    from .records import fields
+
+    return [
+        Setting(name=item.name, value=getattr(workspace.settings, item.name), source=workspace.origin[item.name], help=item.help)
+        for item in fields(Settings)
+    ]
+
+
+def check_installation(workspace: Workspace, command: CheckInstallation) -> list[Check]:
+    """Look for the parts a person may miss: the panel, extras, a writable home."""
+    raise NotImplementedError
