@@ -1,0 +1,27 @@
+"""What every test gets: a registry of its own in a temporary folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jupyter_modelreg.workspace import Workspace, open_workspace
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point every process a test starts at a fresh home, with no settings of the machine's owner."""
+    for name in ("STORE", "CATALOG", "WORKSPACE", "USER"):
+        monkeypatch.delenv(f"MODELREG_{name}", raising=False)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("MODELREG_HOME", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def workspace(home: Path) -> Iterator[Workspace]:
+    """An open workspace."""
+    yield open_workspace()
