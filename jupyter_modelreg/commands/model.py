@@ -131,4 +131,4 @@ class CompareModels(Command):
 
     name: str = _model_name()
     version: str | None = field(None, "-v", values="version", help="First version; the one before the other when left out.")
-    other: str | None = field(None, "-o2", values="version", help="Second version, or NAME:VERSION; the latest when left out.")
+    other: str | None = field(None, values="version", help="Second version, or NAME:VERSION; the latest when left out.")

@@ -1,0 +1,173 @@
+"""The command line: ``modelreg model create …``, the words and formats of ``az ml``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ..errors import InvalidInput, ModelRegistryError, NotYet, nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..commands import Command
+    from ..operations import Operation
+    from .arguments import Presentation
+
+BAR_WIDTH = 30
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command line and return its exit code: 0, or the ``exit_code`` of the error's class."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        text = run(words)
+        if text:
+            print(text)
+        sys.stdout.flush()
+    except ModelRegistryError as error:
+        _show_error(error, is_debugging="--debug" in words)
+        return error.exit_code
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(words: list[str]) -> str:
+    """Run one command line and return what it prints.
+
+    Raises
+    ------
+    ModelRegistryError
+        If the words are wrong or the operation fails.
+    """
+    if not words or words[0] in ("-h", "--help", "help"):
+        return _root_help()
+    if words[0] in ("-V", "--version"):
+        from .. import __version__
+
+        return f"modelreg {__version__}"
+    operation = _find_operation(words)
+    if isinstance(operation, str):
+        return operation
+    from .arguments import HelpAsked, parse_words
+
+    try:
+        command, presentation = parse_words(operation, words[2:])
+    except HelpAsked as asked:
+        return str(asked).rstrip()
+    return _present(_do(operation, command, presentation), presentation)
+
+
+def _find_operation(words: list[str]) -> Operation | str:
+    from ..operations import COMING, NOUNS, OPERATIONS
+
+    noun, verb = words[0], words[1] if len(words) > 1 else "--help"
+    if noun in COMING:
+        raise NotYet(f"modelreg {noun}: {COMING[noun]} come in a later version.")
+    if noun not in NOUNS:
+        raise InvalidInput(f'modelreg has no command "{noun}".{nearest(noun, [*NOUNS, *COMING])} See modelreg --help.')
+    rows = [row for row in OPERATIONS if row.noun == noun]
+    if verb in ("-h", "--help"):
+        return _noun_help(noun, rows)
+    for row in rows:
+        if row.verb == verb:
+            return row
+    raise InvalidInput(f'modelreg {noun} has no command "{verb}".{nearest(verb, [row.verb for row in rows])} See modelreg {noun} --help.')
+
+
+def _do(operation: Operation, command: Command, presentation: Presentation) -> Any:
+    from ..workspace import open_workspace
+
+    if operation.confirms and not getattr(command, "yes", False):
+        _confirm(operation, command)
+    is_watched = sys.stderr.isatty() and not presentation.only_show_errors
+    return operation.run(open_workspace(progress=_draw_progress() if is_watched else None), command)
+
+
+def _confirm(operation: Operation, command: Command) -> None:
+    question = operation.confirms.format(name=getattr(command, "name", ""))
+    if not sys.stdin.isatty():
+        raise InvalidInput(f"{question} Nobody is there to answer; add --yes.")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise InvalidInput("Nothing was changed.")
+
+
+def _present(answer: Any, presentation: Presentation) -> str:
+    from .display import to_text
+
+    # A person reads a table, a program reads JSON, as `az` would print it.
+    output = presentation.output or os.environ.get("MODELREG_OUTPUT") or ("table" if sys.stdout.isatty() else "json")
+    return to_text(_select(answer, presentation.query) if presentation.query else answer, output)
+
+
+def _select(answer: Any, query: str) -> Any:
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+
+    plain = [item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict()
+    try:
+        return jmespath.search(query, plain)
+    except JMESPathError as error:
+        raise InvalidInput(f"--query {query!r} is no JMESPath expression: {str(error).splitlines()[0]}") from None
+
+
+def _show_error(error: ModelRegistryError, *, is_debugging: bool) -> None:
+    if is_debugging:
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"ERROR: {error.message}", file=sys.stderr)
+    if error.detail:
+        print(f"\n{error.detail.rstrip()}", file=sys.stderr)
+
+
+def _draw_progress() -> Callable[[int, int], None]:
+    """Return a callback that draws a bar on standard error once half a second has passed."""
+    from time import monotonic
+
+    start = monotonic()
+
+    def draw(done: int, total: int) -> None:
+        seconds = monotonic() - start
+        if seconds < 0.5:
+            return
+        share = done / total if total else 1.0
+        rate = done / seconds / 1e6
+        left = (total - done) / (done / seconds) if done else 0.0
+        bar = "█" * int(share * BAR_WIDTH)
+        end = "\r" if done < total else "\r\033[K"
+        print(f"\r{bar:<{BAR_WIDTH}} {share:4.0%}  {rate:,.0f} MB/s  {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
+
+    return draw
+
+
+def _root_help() -> str:
+    from ..operations import NOUNS
+
+    lines = [f"  {noun:<20}{about}" for noun, about in NOUNS.items()]
+    return "\n".join(
+        [
+            "usage: modelreg COMMAND VERB [options]",
+            "",
+            "Register models, browse them, serve them. The words of `az ml`, on this machine.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "See modelreg COMMAND --help for the verbs, modelreg COMMAND VERB --help for the options.",
+        ]
+    )
+
+
+def _noun_help(noun: str, rows: list[Operation]) -> str:
+    from ..operations import NOUNS
+
+    lines = [f"  {row.verb:<20}{row.summary}" for row in rows]
+    return "\n".join([f"usage: modelreg {noun} VERB [options]", "", NOUNS[noun], "", "verbs:", *lines])
