@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 
+from .errors import Unavailable
 from .settings import Settings, load_settings
 
 TYPE_CHECKING = False
@@ -61,6 +62,19 @@ class Workspace:
         """Return where the default datastore's files lie on this machine."""
         return os.path.join(self.home, "datastores", *parts)
 
+    def make_home(self) -> None:
+        """Create the folder of everything, readable by its owner only.
+
+        Raises
+        ------
+        Unavailable
+            If it cannot be created or written.
+        """
+        try:
+            os.makedirs(self.home, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"Cannot create {self.home}: {error.strerror}. Set MODELREG_HOME to a folder you may write.") from None
+
     def open_tree(self, reference: Reference) -> Tree:
         """Open what a reference names.
 
@@ -69,9 +83,24 @@ class Workspace:
         NotFound
             If it does not exist, or its kind of source has no plugin yet.
         """
+        from .references import DatastorePath
         from .sources import open_tree
 
+        if isinstance(reference, DatastorePath) and reference.path.startswith("LocalUpload/"):
+            # What `show` prints as a version's path leads back to its files.
+            return self.store.open_tree(self.store.load_manifest(reference.path.split("/")[1]))
         return open_tree(self, reference)
+
+    def open_version(self, name: str, version: str | None, label: str | None) -> Tree:
+        """Open the files of a registered version.
+
+        Raises
+        ------
+        NotFound
+            If there is no such version.
+        """
+        model = self.catalog.get_version(name, version, label)
+        return self.store.open_tree(self.store.load_manifest(model.digest or ""))
 
 
 def open_workspace(settings: Mapping[str, str] | None = None, *, progress: Progress | None = None) -> Workspace:

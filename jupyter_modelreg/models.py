@@ -1,0 +1,449 @@
+"""Operations on models: each tells its story in order; the parts do the work.
+
+``model list`` must answer a shell in twenty milliseconds, so what only other operations need is imported in them.
+"""
+
+from __future__ import annotations
+
+from .entities.model import Lineage, Model
+from .errors import InvalidInput, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .commands.model import (
+        ArchiveModel,
+        CompareModels,
+        CreateModel,
+        DeleteModel,
+        DownloadModel,
+        ListModels,
+        RestoreModel,
+        ShareModel,
+        ShowModel,
+        UpdateModel,
+    )
+    from .entities.answers import Comparison, Deleted, Downloaded
+    from .flavors import Detection
+    from .references import Reference
+    from .trees import Manifest
+    from .workspace import Workspace
+
+# Source: Azure ML, "Work with registered models": after registration only description and tags change. The CLI adds
+# stage, and new properties.
+MUTABLE = ("description", "tags", "stage", "properties")
+
+
+# --- create -----------------------------------------------------------------------------------------------------
+
+
+def create_model(workspace: Workspace, command: CreateModel) -> Model:
+    """Copy a model's files into the store and record a new version.
+
+    Raises
+    ------
+    InvalidInput
+        If neither a file nor a name and a path are given, or the files do not fit the type.
+    Conflict
+        If the version exists with other content; versions never change.
+    NotFound
+        If the path leads nowhere.
+    """
+    _refuse_registry(command.registry_name)
+    model = _described_by(command)
+    if not model.name or not model.path:
+        raise InvalidInput("Please provide either --file/-f or --name/-n and --path/-p.", key="path")
+    return register_model(workspace, model)
+
+
+def register_model(workspace: Workspace, model: Model) -> Model:
+    """Register what an entity describes; see :func:`create_model`.
+
+    A model without a name is registered under one made from its content, as Azure ML does for inline models.
+    """
+    from . import flavors
+    from .references import parse_reference
+
+    reference = parse_reference(model.path or "")
+    tree = workspace.open_tree(reference)
+    detection = flavors.detect(tree, model.type)
+    manifest = workspace.store.import_tree(tree, workspace.progress)
+    named = model if model.name else model.replace(name=f"anonymous-{manifest.digest[:16]}", version="1")
+    return _record(workspace, named.replace(**_source_of(reference, manifest)), detection, manifest, Lineage(), {})
+
+
+def register_object(
+    workspace: Workspace,
+    command: CreateModel,
+    value: object,
+    *,
+    sample: object = None,
+    metrics: dict[str, float] | None = None,
+    lineage: Lineage | None = None,
+    allow_pickle: bool = False,
+) -> Model:
+    """Save a live object in the safest format known for it and register that as a new version.
+
+    Parameters
+    ----------
+    sample
+        Some rows of input, shape (n, features): gives the signature and the input example.
+    metrics
+        Numbers to compare versions by.
+    allow_pickle
+        Whether an object without a safe format may be pickled.
+
+    Raises
+    ------
+    Refused
+        If only a pickle could hold the object and ``allow_pickle`` is False.
+    """
+    import os
+    import tempfile
+
+    from . import flavors
+    from .references import LocalPath
+
+    _refuse_registry(command.registry_name)
+    if not command.name:
+        raise InvalidInput("A model needs a name.", key="name")
+    workspace.make_home()
+    with tempfile.TemporaryDirectory(dir=workspace.home, prefix="saving-") as scratch:
+        folder = os.path.join(scratch, "model")
+        os.mkdir(folder)
+        outputs = _predict(value, sample)
+        detection = flavors.save_object(value, folder, sample=sample, outputs=outputs, allow_pickle=allow_pickle)
+        manifest = workspace.store.import_tree(workspace.open_tree(LocalPath(path=folder)), workspace.progress)
+    model = _from_flags(command).replace(path=_stored_path(manifest), type=detection.type)
+    return _record(workspace, model, detection, manifest, lineage or Lineage(), metrics or {})
+
+
+def _described_by(command: CreateModel) -> Model:
+    flags = _from_flags(command)
+    if not command.file:
+        return _with_sets(flags, command.set)
+    from .entities.loading import load_entity
+
+    model = load_entity(Model, command.file, overrides=command.set)
+    given = {
+        name: value for name in ("name", "version", "path", "type", "description", "stage", "datastore") if (value := getattr(flags, name))
+    }
+    return model.replace(**given, tags={**model.tags, **flags.tags})
+
+
+def _with_sets(model: Model, sets: list[str]) -> Model:
+    if not sets:
+        return model
+    from .entities.loading import load_entity
+
+    return load_entity(Model, model.to_dict(), overrides=sets)
+
+
+def _from_flags(command: CreateModel) -> Model:
+    return Model(
+        name=command.name,
+        version=command.version,
+        path=command.path,
+        type=command.type,
+        description=command.description,
+        tags=dict(command.tags),
+        stage=command.stage,
+        datastore=command.datastore,
+    )
+
+
+def _source_of(reference: Reference, manifest: Manifest) -> dict[str, Any]:
+    """Say where the files came from: a remote place under its own name, local ones under the store's."""
+    from .references import JobOutput, LocalPath, MlflowRun
+
+    return {
+        "path": _stored_path(manifest) if isinstance(reference, LocalPath) else str(reference),
+        "job_name": reference.run if isinstance(reference, MlflowRun) else reference.job if isinstance(reference, JobOutput) else None,
+    }
+
+
+def _stored_path(manifest: Manifest) -> str:
+    # Source: Azure ML uploads a local path to LocalUpload/<hash>/<basename> of the default datastore.
+    return f"azureml://datastores/workspaceblobstore/paths/LocalUpload/{manifest.digest}/{manifest.root}"
+
+
+def _record(
+    workspace: Workspace, model: Model, detection: Detection, manifest: Manifest, lineage: Lineage, metrics: dict[str, float]
+) -> Model:
+    from .trust import scan_tree
+
+    found = model.replace(
+        type=detection.type,
+        flavor=detection.flavor,
+        flavors={**detection.flavors, **model.flavors},
+        signature=detection.signature,
+        input_example=detection.input_example,
+        scan=scan_tree(workspace.store.open_tree(manifest)),
+        lineage=lineage,
+        metrics=metrics,
+    )
+    return workspace.catalog.create_version(found, manifest, user=workspace.settings.user)
+
+
+def _predict(value: object, sample: object) -> object:
+    """Ask the object for its own output, so that the signature has both sides; a sample that does not fit is an error."""
+    predict = getattr(value, "predict", None)
+    return None if sample is None or predict is None else predict(sample)
+
+
+# --- look -------------------------------------------------------------------------------------------------------
+
+
+def list_models(workspace: Workspace, command: ListModels) -> list[Model]:
+    """Return the latest version of each model, or every version of one model, the newest first.
+
+    Raises
+    ------
+    InvalidInput
+        If archived models are asked for in two ways.
+    NotFound
+        If a model is named that does not exist.
+    """
+    _refuse_registry(command.registry_name)
+    if command.include_archived and command.archived_only:
+        raise InvalidInput("Cannot provide both archived-only and include-archived.")
+    return workspace.catalog.list_models(
+        name=command.name,
+        tags=command.tags,
+        stage=command.stage,
+        search=command.search,
+        max_results=command.max_results,
+        archived="only" if command.archived_only else "all" if command.include_archived else "active",
+    )
+
+
+def show_model(workspace: Workspace, command: ShowModel) -> Model:
+    """Return one version with its files and where it is deployed; the latest when none is named."""
+    model = _find(workspace, command)
+    manifest = workspace.store.load_manifest(model.digest or "")
+    deployments = workspace.catalog.deployments_of(model.name or "", model.version)
+    return model.replace(files=list(manifest.files), endpoints=deployments)
+
+
+def load_model(workspace: Workspace, command: ShowModel, *, trust: bool = False) -> Any:
+    """Return the live object of a version: parsed, audited, then constructed; arrays are mapped from the store.
+
+    Raises
+    ------
+    UnsafeModel
+        If loading would run code and ``trust`` is False.
+    Unavailable
+        If the library that the flavor needs is not installed.
+    """
+    from . import flavors
+
+    model = _find(workspace, command)
+    path = audited_path(workspace, model, trust=trust)
+    return flavors.load_object(path, model.flavor or "")
+
+
+def audited_path(workspace: Workspace, model: Model, *, trust: bool) -> str:
+    """Return where a version's files can be read in place, after the scanner has looked at the bytes there."""
+    import os
+
+    from .trust import audit, scan_tree
+
+    manifest = workspace.store.load_manifest(model.digest or "")
+    audit(scan_tree(workspace.store.open_tree(manifest)), f"{model.name}:{model.version}", is_trusted=trust)
+    return os.path.join(workspace.store.view(manifest), manifest.root)
+
+
+def compare_models(workspace: Workspace, command: CompareModels) -> Comparison:
+    """Return what differs between two versions; without versions, the latest and the one before it.
+
+    Raises
+    ------
+    NotFound
+        If there is only one version.
+    """
+    from .commands.model import ShowModel
+    from .comparison import compare
+
+    first, second = _pair(workspace, command)
+    return compare(show_model(workspace, ShowModel(**first)), show_model(workspace, ShowModel(**second)))
+
+
+def _pair(workspace: Workspace, command: CompareModels) -> tuple[dict[str, str], dict[str, str]]:
+    from .references import parse_model_name
+
+    name, version, label = parse_model_name(command.name)
+    version = command.version or version
+    if command.other and not command.other.isdigit():
+        other_name, other, other_label = parse_model_name(command.other)
+        if not (other or other_label):
+            other_name, other = name, command.other
+    else:
+        other_name, other, other_label = name, command.other, None
+    versions = [str(model.version) for model in workspace.catalog.list_models(name=name, archived="all")]
+    if len(versions) < 2 and not (version and command.other):
+        raise NotFound(f"{name} has one version; there is nothing to compare it with.")
+    if not (other or other_label):
+        other = versions[0] if versions[0] != version else versions[1]
+    if not (version or label):
+        before = versions.index(other) + 1 if other in versions else 0
+        version = versions[before] if before < len(versions) else versions[0]
+    return _named(name, version, label), _named(other_name, other, other_label)
+
+
+def _named(name: str, version: str | None, label: str | None) -> dict[str, str]:
+    return {"name": name, **({"version": version} if version else {"label": label or "latest"})}
+
+
+# --- change -----------------------------------------------------------------------------------------------------
+
+
+def update_model(workspace: Workspace, command: UpdateModel) -> Model:
+    """Change description, tags, stage or add properties of a version; the latest when none is named.
+
+    Raises
+    ------
+    InvalidInput
+        If anything else would change; versions are immutable.
+    """
+    from .entities.loading import apply_update
+
+    model = _find(workspace, command)
+    before = model.to_dict()
+    after = apply_update(
+        {key: before.get(key, {} if key in ("tags", "properties") else None) for key in before.keys() | set(MUTABLE)},
+        set=command.set,
+        add=command.add,
+        remove=command.remove,
+        force_string=command.force_string,
+    )
+    if command.stage is not None:
+        after["stage"] = command.stage
+    for key in after.keys() | before.keys():
+        if key not in MUTABLE and after.get(key) != before.get(key):
+            raise InvalidInput(
+                f'"{key}" never changes after registration; only {", ".join(MUTABLE)} do. Create a new version instead.', key=key
+            )
+    return change_model(workspace, model, {key: after.get(key) for key in MUTABLE})
+
+
+def change_model(workspace: Workspace, model: Model, values: dict[str, Any]) -> Model:
+    """Write the mutable fields of a version; `values` holds all four."""
+    from .records import from_dict
+
+    checked = from_dict(Model, {key: value for key, value in values.items() if value is not None})
+    return workspace.catalog.update_version(
+        str(model.name),
+        str(model.version),
+        description=checked.description,
+        tags=checked.tags,
+        stage=checked.stage,
+        properties=checked.properties,
+        user=workspace.settings.user,
+    )
+
+
+def archive_model(workspace: Workspace, command: ArchiveModel) -> Model:
+    """Hide a version, or the whole model when no version is named."""
+    return _set_archived(workspace, command, is_archived=True)
+
+
+def restore_model(workspace: Workspace, command: RestoreModel) -> Model:
+    """Show a version, or the whole model, in lists again.
+
+    Raises
+    ------
+    Conflict
+        If a version is named while the whole model is archived.
+    """
+    return _set_archived(workspace, command, is_archived=False)
+
+
+def _set_archived(workspace: Workspace, command: ArchiveModel, *, is_archived: bool) -> Model:
+    model = _find(workspace, command)
+    version = model.version if _names_a_version(command) else None
+    workspace.catalog.set_archived(str(model.name), version, is_archived)
+    return workspace.catalog.get_version(str(model.name), model.version)
+
+
+def _names_a_version(command: ArchiveModel | DeleteModel) -> bool:
+    from .references import parse_model_name
+
+    _, version, label = parse_model_name(command.name)
+    return bool(command.version or command.label or version or label)
+
+
+# --- copy and delete ----------------------------------------------------------------------------------------------
+
+
+def download_model(workspace: Workspace, command: DownloadModel) -> Downloaded:
+    """Copy a version's files to ``<download path>/<model name>/<basename>``, each checked against its hash.
+
+    Raises
+    ------
+    Corrupted
+        If a stored file is damaged; nothing stands under its final name then.
+    Conflict
+        If another file is in the way.
+    """
+    import os
+
+    from .entities.answers import Downloaded
+
+    model = _find(workspace, command)
+    manifest = workspace.store.load_manifest(model.digest or "")
+    target = os.path.join(os.path.abspath(command.download_path), str(model.name))
+    os.makedirs(target, exist_ok=True)
+    files = workspace.store.checkout(manifest, target, workspace.progress)
+    return Downloaded(path=target, files=files, size_bytes=manifest.size_bytes)
+
+
+def delete_model(workspace: Workspace, command: DeleteModel) -> Deleted:
+    """Delete a version, or a model with all its versions. Its numbers are never used again.
+
+    Raises
+    ------
+    Conflict
+        If a deployment uses it; the message names the deployment.
+    """
+    from .entities.answers import Deleted
+
+    model = _find(workspace, command)
+    name = str(model.name)
+    if _names_a_version(command):
+        workspace.catalog.delete_version(name, str(model.version))
+        return Deleted(names=[f"{name}:{model.version}"])
+    versions = [f"{name}:{item.version}" for item in workspace.catalog.list_models(name=name, archived="all")]
+    workspace.catalog.delete_model(name)
+    return Deleted(names=versions)
+
+
+def share_model(workspace: Workspace, command: ShareModel) -> Model:
+    """Copy a version into a registry.
+
+    Raises
+    ------
+    NotFound
+        Always in this version: it has no registries yet.
+    """
+    if not command.registry_name:
+        raise InvalidInput("model share needs --registry-name.", key="registry_name")
+    return _find(workspace, command)
+
+
+# --- steps --------------------------------------------------------------------------------------------------------
+
+
+def _find(workspace: Workspace, command: Any) -> Model:
+    """Return the version that a command names by name, ``name:version``, ``name@label``, version or label."""
+    from .references import parse_model_name
+
+    _refuse_registry(getattr(command, "registry_name", None))
+    name, version, label = parse_model_name(command.name)
+    version, label = command.version or version, getattr(command, "label", None) or label
+    return workspace.catalog.get_version(name, version, label)
+
+
+def _refuse_registry(name: str | None) -> None:
+    if name:
+        raise NotFound(f'There is no registry "{name}"; registries come in a later version.')
