@@ -39,6 +39,21 @@ class CreateOnlineEndpoint(Command):
     no_wait: bool = field(False, help="Return before the model is loaded.")
 
 
+class DeployModel(Command):
+    """Serve a model at an endpoint: made when it is new, its deployment replaced without a gap when it is not."""
+
+    name: str = field(
+        REQUIRED, "-n", "-m", "--model", is_positional=True, values="model", help="Model; NAME:VERSION and NAME@LABEL work too."
+    )
+    version: str | None = field(None, "-v", values="version", help="Version; the latest when left out.")
+    endpoint_name: str | None = field(None, "-e", "--endpoint", values="endpoint", help="Endpoint; named after the model when left out.")
+    code: str | None = field(None, values="path", help="Folder with the scoring script.")
+    scoring_script: str | None = field(None, values="path", help="Python file with init() and run().")
+    port: int | None = field(None, help="Port on 127.0.0.1; a free one when left out.")
+    trust: bool = _trust()
+    no_wait: bool = field(False, help="Return before the model is loaded.")
+
+
 class ListOnlineEndpoints(Command):
     """List endpoints."""
 
@@ -109,6 +124,22 @@ class CreateOnlineDeployment(Command):
     all_traffic: bool = field(False, help="Send all requests to it.")
     port: int | None = field(None, help="Port on 127.0.0.1; the endpoint's own or a free one when left out.")
     set: list[str] = _set()
+    trust: bool = _trust()
+    skip_script_validation: bool = field(False, help="Do not read the scoring script before it runs.")
+    local: bool = field(False, help="Accepted; deployments always run on this machine.")
+    no_wait: bool = field(False, help="Return before the model is loaded.")
+
+
+class UpdateOnlineDeployment(Command):
+    """Replace a deployment by a changed one; the old process answers until the new one is ready."""
+
+    name: str | None = field(None, "-n", is_positional=True, values="deployment", help="Name of the deployment.")
+    endpoint_name: str | None = field(None, "-e", "--endpoint", values="endpoint", help="Its endpoint.")
+    file: str | None = field(None, "-f", values="path", help="YAML file that describes the deployment.")
+    set: list[str] = _set()
+    add: list[str] = field([], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
+    remove: list[str] = field([], metavar="PATH", help="Remove a value by its dotted path.")
+    force_string: bool = field(False, help="Take values as text, never as JSON.")
     trust: bool = _trust()
     skip_script_validation: bool = field(False, help="Do not read the scoring script before it runs.")
     local: bool = field(False, help="Accepted; deployments always run on this machine.")
