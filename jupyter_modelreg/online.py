@@ -1,0 +1,452 @@
+"""Operations on online endpoints and deployments.
+
+An endpoint is a folder with keys and a URL; its deployment is one worker process that outlives whoever started it.
+This version serves one deployment an endpoint; shares of traffic come later.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import hosting
+from .entities.online import CodeConfiguration, EndpointKeys, OnlineDeployment, OnlineEndpoint
+from .errors import Conflict, InvalidInput, NotFound, NotYet, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .commands.online import (
+        CreateOnlineDeployment,
+        CreateOnlineEndpoint,
+        DeleteOnlineDeployment,
+        DeleteOnlineEndpoint,
+        DeployModel,
+        GetOnlineDeploymentLogs,
+        GetOnlineEndpointCredentials,
+        InvokeOnlineEndpoint,
+        ListOnlineDeployments,
+        ListOnlineEndpoints,
+        RegenerateOnlineEndpointKeys,
+        ShowOnlineDeployment,
+        ShowOnlineEndpoint,
+        UpdateOnlineDeployment,
+        UpdateOnlineEndpoint,
+    )
+    from .entities.answers import Deleted, Invocation, LogText
+    from .entities.model import Model
+    from .workspace import Workspace
+
+DEFAULT_DEPLOYMENT = "default"
+MUTABLE = ("description", "tags", "traffic", "mirror_traffic", "properties")
+
+
+# --- endpoints ----------------------------------------------------------------------------------------------------
+
+
+def create_endpoint(workspace: Workspace, command: CreateOnlineEndpoint) -> OnlineEndpoint:
+    """Create an endpoint; with a model also a deployment that has all the traffic.
+
+    Raises
+    ------
+    Conflict
+        If the name is taken.
+    InvalidInput
+        If the name is no endpoint's name.
+    Unavailable
+        If the model's process does not start; its own words are in ``detail`` and in the log. Nothing remains.
+    """
+    endpoint = _endpoint_described_by(command)
+    if command.model:
+        _resolve_model(workspace, command.model)  # a wrong name shall leave no endpoint behind
+    created = put_new_endpoint(workspace, endpoint)
+    if not command.model:
+        return created
+    deployment = OnlineDeployment(name=DEFAULT_DEPLOYMENT, endpoint_name=created.name, model=command.model)
+    try:
+        put_deployment(workspace, deployment, port=command.port, has_all_traffic=True, trust=command.trust, no_wait=command.no_wait)
+    except Exception:
+        hosting.remove_endpoint(workspace, str(created.name))
+        raise
+    return hosting.observe_endpoint(workspace, str(created.name))
+
+
+def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
+    """Serve a model at an endpoint, which is made when it is new.
+
+    Raises
+    ------
+    Unavailable
+        If the model's process does not start. What was served before goes on being served.
+    """
+    from .references import RegisteredModel, parse_model_name
+
+    name, version, label = parse_model_name(command.name)
+    wanted = RegisteredModel(name=name, version=command.version or version, label=label)
+    endpoint_name = command.endpoint_name or _endpoint_name_for(name)
+    names = [str(item.name) for item in workspace.catalog.list_endpoints()]
+    is_new = endpoint_name not in names
+    deployment = OnlineDeployment(
+        name=DEFAULT_DEPLOYMENT if is_new else _only_deployment_name(workspace, endpoint_name),
+        endpoint_name=endpoint_name,
+        model=str(wanted),
+        code_configuration=_code_of(command.code, command.scoring_script),
+    )
+    _resolve_model(workspace, deployment.model)
+    if is_new:
+        put_new_endpoint(workspace, OnlineEndpoint(name=endpoint_name))
+    try:
+        put_deployment(workspace, deployment, port=command.port, has_all_traffic=True, trust=command.trust, no_wait=command.no_wait)
+    except Exception:
+        if is_new:
+            hosting.remove_endpoint(workspace, endpoint_name)
+        raise
+    return hosting.observe_endpoint(workspace, endpoint_name)
+
+
+def put_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> OnlineEndpoint:
+    """Record a new endpoint and make its keys."""
+    name = check_name(endpoint.name, "endpoint")
+    if endpoint.auth_mode != "key":
+        raise NotYet(f'auth_mode "{endpoint.auth_mode}" comes in a later version; use "key".')
+    _check_traffic(endpoint.traffic, [])
+    created = workspace.catalog.create_endpoint(endpoint.replace(name=name), user=workspace.settings.user)
+    hosting.write_keys(workspace, name, {"primary": hosting.new_key(), "secondary": hosting.new_key()})
+    hosting.write_traffic(workspace, created)
+    return created
+
+
+def list_endpoints(workspace: Workspace, command: ListOnlineEndpoints) -> list[OnlineEndpoint]:
+    """Return every endpoint as it is observed now."""
+    return [hosting.observe_endpoint(workspace, str(item.name)) for item in workspace.catalog.list_endpoints()]
+
+
+def show_endpoint(workspace: Workspace, command: ShowOnlineEndpoint) -> OnlineEndpoint:
+    """Return one endpoint as it is observed now."""
+    return hosting.observe_endpoint(workspace, command.name)
+
+
+def update_endpoint(workspace: Workspace, command: UpdateOnlineEndpoint) -> OnlineEndpoint:
+    """Change description, tags, properties or traffic.
+
+    Raises
+    ------
+    InvalidInput
+        If shares sum to more than 100, name a deployment that is not there, or another key would change.
+    """
+    from .entities.loading import apply_update
+    from .records import from_dict
+
+    endpoint = workspace.catalog.get_endpoint(command.name)
+    before = endpoint.to_dict()
+    after = apply_update(before, set=command.set, add=command.add, remove=command.remove, force_string=command.force_string)
+    if command.traffic is not None:
+        after["traffic"] = parse_traffic(command.traffic)
+    if command.mirror_traffic is not None:
+        after["mirror_traffic"] = parse_traffic(command.mirror_traffic)
+    for key in before.keys() | after.keys():
+        if key not in MUTABLE and before.get(key) != after.get(key):
+            raise InvalidInput(f'"{key}" of an endpoint never changes; only {", ".join(MUTABLE)} do.', key=key)
+    return change_endpoint(workspace, endpoint, from_dict(OnlineEndpoint, after))
+
+
+def change_endpoint(workspace: Workspace, endpoint: OnlineEndpoint, wanted: OnlineEndpoint) -> OnlineEndpoint:
+    """Write the mutable fields of an endpoint and tell its worker about the traffic."""
+    name = str(endpoint.name)
+    deployments = [str(item.name) for item in workspace.catalog.list_deployments(name)]
+    _check_traffic(wanted.traffic, deployments)
+    if wanted.mirror_traffic:
+        raise NotYet("mirror_traffic comes in a later version, with several deployments an endpoint.")
+    changed = endpoint.replace(**{key: getattr(wanted, key) for key in MUTABLE})
+    workspace.catalog.update_endpoint(changed, user=workspace.settings.user)
+    hosting.write_traffic(workspace, changed)
+    return hosting.observe_endpoint(workspace, name)
+
+
+def delete_endpoint(workspace: Workspace, command: DeleteOnlineEndpoint) -> Deleted:
+    """Stop an endpoint's processes and delete it with its deployments, keys and logs."""
+    from .entities.answers import Deleted
+
+    workspace.catalog.get_endpoint(command.name)
+    hosting.remove_endpoint(workspace, command.name)
+    return Deleted(names=[command.name])
+
+
+def get_keys(workspace: Workspace, command: GetOnlineEndpointCredentials) -> EndpointKeys:
+    """Return an endpoint's keys."""
+    workspace.catalog.get_endpoint(command.name)
+    keys = hosting.read_keys(workspace, command.name)
+    return EndpointKeys(primary_key=keys["primary"], secondary_key=keys["secondary"])
+
+
+def regenerate_keys(workspace: Workspace, command: RegenerateOnlineEndpointKeys) -> EndpointKeys:
+    """Replace one key; the worker refuses the old one from its next request on."""
+    workspace.catalog.get_endpoint(command.name)
+    keys = {**hosting.read_keys(workspace, command.name), command.key_type: hosting.new_key()}
+    hosting.write_keys(workspace, command.name, keys)
+    return EndpointKeys(primary_key=keys["primary"], secondary_key=keys["secondary"])
+
+
+def invoke_endpoint(workspace: Workspace, command: InvokeOnlineEndpoint) -> Invocation:
+    """Send a JSON body to an endpoint's ``/score`` and return the answer.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no body, or the endpoint calls it bad.
+    NotFound
+        If no deployment has traffic, or the one asked for does not exist.
+    Unavailable
+        If nobody answers, or the model fails; its log says why.
+    """
+    from .serving.client import call
+
+    endpoint = hosting.observe_endpoint(workspace, command.name)
+    _check_can_answer(endpoint, command.deployment_name)
+    body = _request_body(command)
+    headers = {"azureml-model-deployment": command.deployment_name} if command.deployment_name else {}
+    return call(str(endpoint.scoring_uri), body, hosting.read_keys(workspace, command.name)["primary"], headers)
+
+
+# --- deployments --------------------------------------------------------------------------------------------------
+
+
+def create_deployment(workspace: Workspace, command: CreateOnlineDeployment) -> OnlineDeployment:
+    """Start a process that serves a model behind an endpoint. One of the same name is replaced without a gap.
+
+    Raises
+    ------
+    NotFound
+        If the endpoint or the model does not exist.
+    InvalidInput
+        If the scoring script lacks ``run()``.
+    NotYet
+        If the endpoint has another deployment.
+    Unavailable
+        If the process does not start; its own words are in ``detail`` and in the log.
+    """
+    from .entities.loading import load_entity
+
+    entity = load_entity(OnlineDeployment, command.file or {}, overrides=command.set)
+    flags = {"name": command.name, "endpoint_name": command.endpoint_name, "model": command.model}
+    return put_deployment(
+        workspace,
+        entity.replace(
+            **{key: value for key, value in flags.items() if value},
+            code_configuration=_code_of(command.code, command.scoring_script) or entity.code_configuration,
+        ),
+        port=command.port,
+        has_all_traffic=command.all_traffic,
+        trust=command.trust,
+        no_wait=command.no_wait,
+        is_script_checked=not command.skip_script_validation,
+    )
+
+
+def update_deployment(workspace: Workspace, command: UpdateOnlineDeployment) -> OnlineDeployment:
+    """Replace a deployment by a changed one; see :func:`create_deployment`."""
+    from .entities.loading import apply_update, load_entity
+
+    if command.file:
+        entity = load_entity(OnlineDeployment, command.file, overrides=command.set)
+        entity = entity.replace(name=command.name or entity.name, endpoint_name=command.endpoint_name or entity.endpoint_name)
+    else:
+        current = workspace.catalog.get_deployment(_needed(command.endpoint_name, "--endpoint-name/-e"), _needed(command.name, "--name/-n"))
+        changes = {"set": command.set, "add": command.add, "remove": command.remove, "force_string": command.force_string}
+        entity = load_entity(OnlineDeployment, apply_update(current.to_dict(), **changes))
+    return put_deployment(
+        workspace, entity, trust=command.trust, no_wait=command.no_wait, is_script_checked=not command.skip_script_validation
+    )
+
+
+def put_deployment(
+    workspace: Workspace,
+    deployment: OnlineDeployment,
+    *,
+    port: int | None = None,
+    has_all_traffic: bool = False,
+    trust: bool = False,
+    no_wait: bool = False,
+    is_script_checked: bool = True,
+) -> OnlineDeployment:
+    """Start a worker for a deployment and, once it is ready, stop the one it replaces."""
+    name = check_name(deployment.name, "deployment")
+    endpoint = workspace.catalog.get_endpoint(_needed(deployment.endpoint_name, "--endpoint-name/-e"))
+    others = [str(item.name) for item in workspace.catalog.list_deployments(str(endpoint.name)) if item.name != name]
+    if others:
+        raise NotYet(f'Endpoint "{endpoint.name}" has the deployment "{others[0]}"; a second one beside it comes in a later version.')
+    model = _resolve_model(workspace, deployment.model)
+    hosting.start(
+        workspace,
+        endpoint,
+        deployment.replace(name=name, endpoint_name=endpoint.name, model=f"azureml:{model.name}:{model.version}"),
+        model,
+        port=port,
+        trust=trust,
+        no_wait=no_wait,
+        is_script_checked=is_script_checked,
+    )
+    if has_all_traffic:
+        change_endpoint(workspace, endpoint, endpoint.replace(traffic={name: 100}))
+    return hosting.observe_deployment(workspace, str(endpoint.name), name)
+
+
+def list_deployments(workspace: Workspace, command: ListOnlineDeployments) -> list[OnlineDeployment]:
+    """Return an endpoint's deployments as they are observed now."""
+    workspace.catalog.get_endpoint(command.endpoint_name)
+    deployments = workspace.catalog.list_deployments(command.endpoint_name)
+    return [hosting.observe_deployment(workspace, command.endpoint_name, str(item.name)) for item in deployments]
+
+
+def show_deployment(workspace: Workspace, command: ShowOnlineDeployment) -> OnlineDeployment:
+    """Return one deployment as it is observed now."""
+    return hosting.observe_deployment(workspace, command.endpoint_name, command.name)
+
+
+def get_logs(workspace: Workspace, command: GetOnlineDeploymentLogs) -> LogText:
+    """Return the last lines of what a deployment's process printed."""
+    from .entities.answers import LogText
+
+    workspace.catalog.get_deployment(command.endpoint_name, command.name)
+    return LogText(text=hosting.read_log(workspace, command.endpoint_name, command.name, command.lines))
+
+
+def delete_deployment(workspace: Workspace, command: DeleteOnlineDeployment) -> Deleted:
+    """Stop a deployment's process and delete it.
+
+    Raises
+    ------
+    Conflict
+        If it still has traffic. Source: Azure ML refuses this too.
+    """
+    from .entities.answers import Deleted
+
+    endpoint = workspace.catalog.get_endpoint(command.endpoint_name)
+    workspace.catalog.get_deployment(command.endpoint_name, command.name)
+    if endpoint.traffic.get(command.name):
+        share = endpoint.traffic[command.name]
+        raise Conflict(
+            f'Deployment "{command.name}" has {share} % of the traffic; '
+            f"set it to 0 first: modelreg online-endpoint update -n {command.endpoint_name} --traffic {command.name}=0"
+        )
+    hosting.remove_deployment(workspace, command.endpoint_name, command.name)
+    return Deleted(names=[f"{command.endpoint_name}/{command.name}"])
+
+
+# --- steps --------------------------------------------------------------------------------------------------------
+
+
+def check_name(name: str | None, kind: str) -> str:
+    """Return a valid name of an endpoint or deployment, in lower case for endpoints as Azure ML stores it.
+
+    Raises
+    ------
+    InvalidInput
+        If it is not 3 to 32 letters, digits and dashes that begin with a letter and end with no dash.
+    """
+    text = _needed(name, "--name/-n")
+    is_plain = text.isascii() and text.replace("-", "a").isalnum()
+    if not (is_plain and 3 <= len(text) <= 32 and text[0].isalpha() and text[-1] != "-"):
+        raise InvalidInput(f'"{text}" is no name of {"an endpoint" if kind == "endpoint" else "a deployment"}: {_NAME_RULE}', key="name")
+    return text.lower() if kind == "endpoint" else text
+
+
+_NAME_RULE = "3 to 32 letters, digits and dashes, a letter first, no dash at the end."
+
+
+def parse_traffic(text: str) -> dict[str, int]:
+    """Parse ``blue=90 green=10``.
+
+    Raises
+    ------
+    InvalidInput
+        If a share is no whole number or the parts are separated by commas.
+    """
+    shares = {}
+    for part in text.split():
+        name, sign, share = part.partition("=")
+        if "," in part:
+            raise InvalidInput(f'Do not add a delimiter between traffic variables: "{text}".', key="traffic")
+        if not sign or not share.isdigit():
+            raise InvalidInput(f'"{part}" is no share of traffic; write NAME=PERCENT, for example blue=100.', key="traffic")
+        shares[name] = int(share)
+    return shares
+
+
+def _check_traffic(traffic: dict[str, int], deployments: list[str]) -> None:
+    if sum(traffic.values()) > 100:
+        raise InvalidInput(f"Traffic rule percentages must sum to less than or equal to 100%, not {sum(traffic.values())}.", key="traffic")
+    for name, share in traffic.items():
+        if name not in deployments:
+            raise NotFound(f'There is no deployment "{name}"; the endpoint has {", ".join(deployments) or "none"}.')
+        if share not in (0, 100):
+            raise NotYet(f"{name}={share}: shares other than 0 and 100 come in a later version, with several deployments an endpoint.")
+
+
+def _endpoint_described_by(command: CreateOnlineEndpoint) -> OnlineEndpoint:
+    from .entities.loading import load_entity
+
+    entity = load_entity(OnlineEndpoint, command.file or {}, overrides=command.set)
+    flags = {"name": command.name, "auth_mode": command.auth_mode, "description": command.description}
+    return entity.replace(**{key: value for key, value in flags.items() if value}, tags={**entity.tags, **command.tags})
+
+
+def _endpoint_name_for(model_name: str) -> str:
+    """Make an endpoint's name of a model's: other characters become dashes."""
+    text = "".join(char if char.isalnum() else "-" for char in model_name).strip("-")[:32].rstrip("-")
+    return check_name(text if text[:1].isalpha() else f"m-{text}"[:32], "endpoint")
+
+
+def _only_deployment_name(workspace: Workspace, endpoint_name: str) -> str:
+    names = [str(item.name) for item in workspace.catalog.list_deployments(endpoint_name)]
+    return names[0] if names else DEFAULT_DEPLOYMENT
+
+
+def _code_of(code: str | None, script: str | None) -> CodeConfiguration | None:
+    if not (code or script):
+        return None
+    if not script:
+        raise InvalidInput("--code needs --scoring-script, the Python file in it with init() and run().", key="scoring_script")
+    folder = code or os.path.dirname(os.path.abspath(script))
+    return CodeConfiguration(code=folder, scoring_script=script if code else os.path.basename(script))
+
+
+def _resolve_model(workspace: Workspace, model: str | Model | None) -> Model:
+    """Return the registered version that a deployment names; an inline model or a path is registered first."""
+    from .entities.model import Model as ModelEntity
+    from .models import register_model
+    from .references import RegisteredModel, parse_reference
+
+    if isinstance(model, ModelEntity):
+        return register_model(workspace, model)
+    reference = parse_reference(_needed(model, "--model/-m"))
+    if isinstance(reference, RegisteredModel):
+        return workspace.catalog.get_version(reference.name, reference.version, reference.label)
+    return register_model(workspace, ModelEntity(path=str(reference)))
+
+
+def _check_can_answer(endpoint: OnlineEndpoint, deployment_name: str | None) -> None:
+    names = endpoint.deployments or []
+    if not names:
+        raise NotFound(f'No deployment exists for this endpoint: "{endpoint.name}".')
+    if deployment_name and deployment_name not in names:
+        raise NotFound(f"Deployment name {deployment_name} not found for this endpoint; it has {', '.join(names)}.")
+    if endpoint.state in ("failed", "stopped"):
+        raise Unavailable(f'Endpoint "{endpoint.name}" is {endpoint.state}: {endpoint.error}')
+
+
+def _request_body(command: InvokeOnlineEndpoint) -> bytes:
+    if command.data is not None:
+        return command.data.encode()
+    path = _needed(command.request_file, "--request-file/-r or --data")
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror}.", key="request_file") from None
+
+
+def _needed(value: Any, what: str) -> str:
+    if not value:
+        raise InvalidInput(f"{what} is missing.")
+    return str(value)
