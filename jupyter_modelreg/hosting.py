@@ -62,7 +62,8 @@ def start(
     run = _new_run(workspace, deployment)
     try:
         plan = _plan(workspace, deployment, model, run, trust=trust, is_script_checked=is_script_checked)
-        with bind_port(port or (old["port"] if old else None), host=HOST, is_shared=bool(old) and port in (None, old["port"])) as listener:
+        same_port = old["port"] if old else None
+        with bind_port(port or same_port, host=HOST, is_shared=same_port is not None and port in (None, same_port)) as listener:
             identity = start_worker(run, plan, listener, deployment.environment_variables)
             process = {**identity.to_dict(), "port": listener.getsockname()[1], "folder": run}
     except BaseException:

@@ -21,6 +21,15 @@ else:
         return lambda item: item
 
 
+class _Missing:
+    def __repr__(self) -> str:
+        return "<required>"
+
+
+_MISSING: Any = _Missing()
+REQUIRED: Any = _MISSING
+
+
 class Field:
     """One field of a record, with what the doors need to show it.
 
@@ -38,8 +47,8 @@ class Field:
 
     def __init__(
         self,
-        default: object = None,
         *flags: str,
+        default: Any = _MISSING,
         help: str = "",
         choices: tuple[str, ...] = (),
         is_positional: bool = False,
@@ -65,9 +74,9 @@ class Field:
         return self.default.copy() if isinstance(self.default, (dict, list)) else self.default
 
 
-def field(default: object = None, *flags: str, **about: Any) -> Any:
-    """Declare a field of a record; see :class:`Field`."""
-    return Field(default, *flags, **about)
+def field(*flags: str, default: Any = _MISSING, **about: Any) -> Any:
+    """Declare a field of a record; see :class:`Field`. Without a default the field is required."""
+    return Field(*flags, default=default, **about)
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(field,))
@@ -91,7 +100,7 @@ class Record:
             if name.startswith("_"):
                 continue
             given = cls.__dict__.get(name, _MISSING)
-            item = given if isinstance(given, Field) else Field(given)
+            item = given if isinstance(given, Field) else Field(default=given)
             item.name, item.annotation = name, annotation
             item.key = item.key or name
             if item.default is not _MISSING:
@@ -270,12 +279,3 @@ def _say(value: Any) -> str:
 
 
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-class _Missing:
-    def __repr__(self) -> str:
-        return "<required>"
-
-
-_MISSING: Any = _Missing()
-REQUIRED: Any = _MISSING

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 class Settings(Record):
     """Where things lie and who is asking. With nothing set everything works, under the user's data folder."""
 
-    home: str = field("", help="Folder of everything that is kept on this machine.")
-    catalog: str = field("", help="Database of names and versions; a path, by default HOME/catalog.sqlite.")
-    store: str = field("", help="Where files are kept; a path or fsspec URL, by default HOME/store.")
-    workspace: str = field("local", help="Name shown where Azure ML shows a workspace's name.")
-    user: str = field("", help="Name written beside what you create; by default your login name.")
+    home: str = field(default="", help="Folder of everything that is kept on this machine.")
+    catalog: str = field(default="", help="Database of names and versions; a path, by default HOME/catalog.sqlite.")
+    store: str = field(default="", help="Where files are kept; a path or fsspec URL, by default HOME/store.")
+    workspace: str = field(default="local", help="Name shown where Azure ML shows a workspace's name.")
+    user: str = field(default="", help="Name written beside what you create; by default your login name.")
 
 
 def load_settings(explicit: Mapping[str, str] | None = None) -> tuple[Settings, dict[str, str]]:

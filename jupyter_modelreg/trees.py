@@ -6,7 +6,7 @@ Sources make trees, flavors look into them, the store keeps them. Only what all 
 from __future__ import annotations
 
 from .errors import NotFound
-from .records import REQUIRED, Record, field
+from .records import Record, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 class TreeFile(Record):
     """One file of a tree."""
 
-    path: str = field(REQUIRED, help="Relative path with forward slashes.")
-    size_bytes: int = field(REQUIRED, help="Length in bytes.")
+    path: str = field(help="Relative path with forward slashes.")
+    size_bytes: int = field(help="Length in bytes.")
 
 
 class ManifestFile(TreeFile):
     """One file of a stored tree; ``digest`` is the BLAKE3 of its bytes in hex."""
 
-    digest: str = field(REQUIRED, help="BLAKE3 of the content, 64 hex digits.")
+    digest: str = field(help="BLAKE3 of the content, 64 hex digits.")
 
 
 class Manifest(Record):
     """A stored tree: what it holds, under which name. Its own digest is the identity of a version's content."""
 
-    root: str = REQUIRED
+    root: str
     is_file: bool = False
     files: tuple[ManifestFile, ...] = ()
     digest: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..entities.model import MODEL_TYPES
-from ..records import REQUIRED, field
+from ..records import field
 from . import Command
 
 TYPE_CHECKING = False
@@ -12,52 +12,52 @@ if TYPE_CHECKING:
 
 
 def _model_name() -> Any:
-    return field(REQUIRED, "-n", is_positional=True, values="model", help="Name of the model; NAME:VERSION and NAME@LABEL work too.")
+    return field("-n", is_positional=True, values="model", help="Name of the model; NAME:VERSION and NAME@LABEL work too.")
 
 
 def _version() -> Any:
-    return field(None, "-v", values="version", help="Version of the model.")
+    return field("-v", default=None, values="version", help="Version of the model.")
 
 
 def _label() -> Any:
-    return field(None, "-l", help='Label of the version; "latest" is the one created last.')
+    return field("-l", default=None, help='Label of the version; "latest" is the one created last.')
 
 
 def _registry() -> Any:
-    return field(None, help="Registry instead of the workspace.")
+    return field(default=None, help="Registry instead of the workspace.")
 
 
 def _set() -> Any:
-    return field([], metavar="KEY=VALUE", help="Change a value by its dotted path, for example tags.stage=prod.")
+    return field(default=[], metavar="KEY=VALUE", help="Change a value by its dotted path, for example tags.stage=prod.")
 
 
 class CreateModel(Command):
     """Register a model: keep its files and record a new version."""
 
-    name: str | None = field(None, "-n", is_positional=True, values="model", help="Name of the model.")
-    version: str | None = field(None, "-v", help="Version; the next number when left out.")
-    file: str | None = field(None, "-f", values="path", help="YAML file that describes the model; - reads standard input.")
-    path: str | None = field(None, "-p", values="path", help="Local file or folder, or a reference such as runs:/ID/model.")
-    type: str | None = field(None, "-t", choices=MODEL_TYPES, help="Layout of the files; found out when left out.")
-    description: str | None = field(None, "-d", help="What it is, in words.")
-    tags: dict[str, str] = field({}, "--tag", metavar="KEY=VALUE", help="Labels to find it by.")
-    stage: str | None = field(None, "-s", help="Stage of its life, such as Development or Production.")
-    datastore: str | None = field(None, help="Datastore that receives local files.")
+    name: str | None = field("-n", default=None, is_positional=True, values="model", help="Name of the model.")
+    version: str | None = field("-v", default=None, help="Version; the next number when left out.")
+    file: str | None = field("-f", default=None, values="path", help="YAML file that describes the model; - reads standard input.")
+    path: str | None = field("-p", default=None, values="path", help="Local file or folder, or a reference such as runs:/ID/model.")
+    type: str | None = field("-t", default=None, choices=MODEL_TYPES, help="Layout of the files; found out when left out.")
+    description: str | None = field("-d", default=None, help="What it is, in words.")
+    tags: dict[str, str] = field("--tag", default={}, metavar="KEY=VALUE", help="Labels to find it by.")
+    stage: str | None = field("-s", default=None, help="Stage of its life, such as Development or Production.")
+    datastore: str | None = field(default=None, help="Datastore that receives local files.")
     set: list[str] = _set()
-    no_wait: bool = field(False, help="Accepted; registration never waits for a server.")
+    no_wait: bool = field(default=False, help="Accepted; registration never waits for a server.")
     registry_name: str | None = _registry()
 
 
 class ListModels(Command):
     """List models with their latest version, or the versions of one model."""
 
-    name: str | None = field(None, "-n", is_positional=True, values="model", help="List the versions of this model.")
-    tags: dict[str, str] = field({}, "--tag", metavar="KEY=VALUE", help="Only those with this tag; KEY alone means any value.")
-    stage: str | None = field(None, "-s", help="Only those of this stage.")
-    search: str | None = field(None, help="Only names, descriptions or tags that contain this text.")
-    max_results: int | None = field(None, "-r", help="At most this many, the newest first.")
-    include_archived: bool = field(False, help="Archived ones too.")
-    archived_only: bool = field(False, help="Only archived ones.")
+    name: str | None = field("-n", default=None, is_positional=True, values="model", help="List the versions of this model.")
+    tags: dict[str, str] = field("--tag", default={}, metavar="KEY=VALUE", help="Only those with this tag; KEY alone means any value.")
+    stage: str | None = field("-s", default=None, help="Only those of this stage.")
+    search: str | None = field(default=None, help="Only names, descriptions or tags that contain this text.")
+    max_results: int | None = field("-r", default=None, help="At most this many, the newest first.")
+    include_archived: bool = field(default=False, help="Archived ones too.")
+    archived_only: bool = field(default=False, help="Only archived ones.")
     registry_name: str | None = _registry()
 
 
@@ -77,10 +77,10 @@ class UpdateModel(Command):
     version: str | None = _version()
     label: str | None = _label()
     set: list[str] = _set()
-    add: list[str] = field([], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
-    remove: list[str] = field([], metavar="PATH", help="Remove a value by its dotted path, for example tags.stage.")
-    force_string: bool = field(False, help="Take values as text, never as JSON.")
-    stage: str | None = field(None, "-s", help="New stage.")
+    add: list[str] = field(default=[], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
+    remove: list[str] = field(default=[], metavar="PATH", help="Remove a value by its dotted path, for example tags.stage.")
+    force_string: bool = field(default=False, help="Take values as text, never as JSON.")
+    stage: str | None = field("-s", default=None, help="New stage.")
     registry_name: str | None = _registry()
 
 
@@ -103,7 +103,7 @@ class DownloadModel(Command):
     name: str = _model_name()
     version: str | None = _version()
     label: str | None = _label()
-    download_path: str = field(".", "-p", values="path", help="Folder that receives a folder named after the model.")
+    download_path: str = field("-p", default=".", values="path", help="Folder that receives a folder named after the model.")
     registry_name: str | None = _registry()
 
 
@@ -113,7 +113,7 @@ class DeleteModel(Command):
     name: str = _model_name()
     version: str | None = _version()
     label: str | None = _label()
-    yes: bool = field(False, "-y", help="Do not ask.")
+    yes: bool = field("-y", default=False, help="Do not ask.")
 
 
 class ShareModel(Command):
@@ -121,14 +121,14 @@ class ShareModel(Command):
 
     name: str = _model_name()
     version: str | None = _version()
-    share_with_name: str | None = field(None, help="Name in the registry.")
-    share_with_version: str | None = field(None, help="Version in the registry.")
-    registry_name: str | None = field(None, help="The registry.")
+    share_with_name: str | None = field(default=None, help="Name in the registry.")
+    share_with_version: str | None = field(default=None, help="Version in the registry.")
+    registry_name: str | None = field(default=None, help="The registry.")
 
 
 class CompareModels(Command):
     """Compare two versions: metadata, metrics, packages, signature and files."""
 
     name: str = _model_name()
-    version: str | None = field(None, "-v", values="version", help="First version; the one before the other when left out.")
-    other: str | None = field(None, values="version", help="Second version, or NAME:VERSION; the latest when left out.")
+    version: str | None = field("-v", default=None, values="version", help="First version; the one before the other when left out.")
+    other: str | None = field(default=None, values="version", help="Second version, or NAME:VERSION; the latest when left out.")

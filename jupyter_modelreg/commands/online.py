@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..entities.online import AUTH_MODES
-from ..records import REQUIRED, field
+from ..records import field
 from . import Command
 
 TYPE_CHECKING = False
@@ -12,82 +12,82 @@ if TYPE_CHECKING:
 
 
 def _endpoint_name() -> Any:
-    return field(REQUIRED, "-n", is_positional=True, values="endpoint", help="Name of the endpoint.")
+    return field("-n", is_positional=True, values="endpoint", help="Name of the endpoint.")
 
 
 def _set() -> Any:
-    return field([], metavar="KEY=VALUE", help="Change a value by its dotted path, for example tags.stage=prod.")
+    return field(default=[], metavar="KEY=VALUE", help="Change a value by its dotted path, for example tags.stage=prod.")
 
 
 def _trust() -> Any:
-    return field(False, help="Load files even though they can run code. Only for files whose maker you trust.")
+    return field(default=False, help="Load files even though they can run code. Only for files whose maker you trust.")
 
 
 class CreateOnlineEndpoint(Command):
     """Create an endpoint; with --model also one deployment that has all the traffic."""
 
-    name: str | None = field(None, "-n", is_positional=True, help="Name of the endpoint.")
-    file: str | None = field(None, "-f", values="path", help="YAML file that describes the endpoint.")
-    model: str | None = field(None, "-m", values="model", help="Deploy this model too, for example azureml:churn@latest.")
-    auth_mode: str | None = field(None, choices=AUTH_MODES, help="How callers prove who they are.")
-    description: str | None = field(None, "-d", help="What it is for.")
-    tags: dict[str, str] = field({}, "--tag", metavar="KEY=VALUE", help="Labels to find it by.")
-    port: int | None = field(None, help="Port on 127.0.0.1; a free one when left out.")
+    name: str | None = field("-n", default=None, is_positional=True, help="Name of the endpoint.")
+    file: str | None = field("-f", default=None, values="path", help="YAML file that describes the endpoint.")
+    model: str | None = field("-m", default=None, values="model", help="Deploy this model too, for example azureml:churn@latest.")
+    auth_mode: str | None = field(default=None, choices=AUTH_MODES, help="How callers prove who they are.")
+    description: str | None = field("-d", default=None, help="What it is for.")
+    tags: dict[str, str] = field("--tag", default={}, metavar="KEY=VALUE", help="Labels to find it by.")
+    port: int | None = field(default=None, help="Port on 127.0.0.1; a free one when left out.")
     set: list[str] = _set()
     trust: bool = _trust()
-    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
-    no_wait: bool = field(False, help="Return before the model is loaded.")
+    local: bool = field(default=False, help="Accepted; endpoints always run on this machine.")
+    no_wait: bool = field(default=False, help="Return before the model is loaded.")
 
 
 class DeployModel(Command):
     """Serve a model at an endpoint: made when it is new, its deployment replaced without a gap when it is not."""
 
-    name: str = field(
-        REQUIRED, "-n", "-m", "--model", is_positional=True, values="model", help="Model; NAME:VERSION and NAME@LABEL work too."
+    name: str = field("-n", "-m", "--model", is_positional=True, values="model", help="Model; NAME:VERSION and NAME@LABEL work too.")
+    version: str | None = field("-v", default=None, values="version", help="Version; the latest when left out.")
+    endpoint_name: str | None = field(
+        "-e", "--endpoint", default=None, values="endpoint", help="Endpoint; by default named after the model."
     )
-    version: str | None = field(None, "-v", values="version", help="Version; the latest when left out.")
-    endpoint_name: str | None = field(None, "-e", "--endpoint", values="endpoint", help="Endpoint; named after the model when left out.")
-    code: str | None = field(None, values="path", help="Folder with the scoring script.")
-    scoring_script: str | None = field(None, values="path", help="Python file with init() and run().")
-    port: int | None = field(None, help="Port on 127.0.0.1; a free one when left out.")
+    code: str | None = field(default=None, values="path", help="Folder with the scoring script.")
+    scoring_script: str | None = field(default=None, values="path", help="Python file with init() and run().")
+    port: int | None = field(default=None, help="Port on 127.0.0.1; a free one when left out.")
     trust: bool = _trust()
-    no_wait: bool = field(False, help="Return before the model is loaded.")
+    no_wait: bool = field(default=False, help="Return before the model is loaded.")
 
 
 class ListOnlineEndpoints(Command):
     """List endpoints."""
 
-    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
+    local: bool = field(default=False, help="Accepted; endpoints always run on this machine.")
 
 
 class ShowOnlineEndpoint(Command):
     """Show one endpoint."""
 
     name: str = _endpoint_name()
-    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
+    local: bool = field(default=False, help="Accepted; endpoints always run on this machine.")
 
 
 class UpdateOnlineEndpoint(Command):
     """Change an endpoint's description, tags or traffic."""
 
     name: str = _endpoint_name()
-    traffic: str | None = field(None, "-r", help='Percentages, for example "blue=100".')
-    mirror_traffic: str | None = field(None, help='Percentage copied, for example "green=10".')
+    traffic: str | None = field("-r", default=None, help='Percentages, for example "blue=100".')
+    mirror_traffic: str | None = field(default=None, help='Percentage copied, for example "green=10".')
     set: list[str] = _set()
-    add: list[str] = field([], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
-    remove: list[str] = field([], metavar="PATH", help="Remove a value by its dotted path.")
-    force_string: bool = field(False, help="Take values as text, never as JSON.")
-    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
+    add: list[str] = field(default=[], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
+    remove: list[str] = field(default=[], metavar="PATH", help="Remove a value by its dotted path.")
+    force_string: bool = field(default=False, help="Take values as text, never as JSON.")
+    local: bool = field(default=False, help="Accepted; endpoints always run on this machine.")
 
 
 class InvokeOnlineEndpoint(Command):
     """Send a request to an endpoint and show the answer."""
 
     name: str = _endpoint_name()
-    request_file: str | None = field(None, "-r", values="path", help="File with the JSON body.")
-    data: str | None = field(None, help="The JSON body itself.")
-    deployment_name: str | None = field(None, "-d", values="deployment", help="Deployment that shall answer.")
-    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
+    request_file: str | None = field("-r", default=None, values="path", help="File with the JSON body.")
+    data: str | None = field(default=None, help="The JSON body itself.")
+    deployment_name: str | None = field("-d", default=None, values="deployment", help="Deployment that shall answer.")
+    local: bool = field(default=False, help="Accepted; endpoints always run on this machine.")
 
 
 class GetOnlineEndpointCredentials(Command):
@@ -100,75 +100,75 @@ class RegenerateOnlineEndpointKeys(Command):
     """Replace one of an endpoint's keys; the old one is refused from then on."""
 
     name: str = _endpoint_name()
-    key_type: str = field("primary", choices=("primary", "secondary"), help="Which key.")
+    key_type: str = field(default="primary", choices=("primary", "secondary"), help="Which key.")
 
 
 class DeleteOnlineEndpoint(Command):
     """Stop an endpoint and delete it with its deployments."""
 
     name: str = _endpoint_name()
-    yes: bool = field(False, "-y", help="Do not ask.")
-    local: bool = field(False, help="Accepted; endpoints always run on this machine.")
-    no_wait: bool = field(False, help="Accepted; deletion takes a moment.")
+    yes: bool = field("-y", default=False, help="Do not ask.")
+    local: bool = field(default=False, help="Accepted; endpoints always run on this machine.")
+    no_wait: bool = field(default=False, help="Accepted; deletion takes a moment.")
 
 
 class CreateOnlineDeployment(Command):
     """Create a deployment: start a process that serves a model behind an endpoint."""
 
-    name: str | None = field(None, "-n", is_positional=True, help="Name of the deployment.")
-    endpoint_name: str | None = field(None, "-e", "--endpoint", values="endpoint", help="Endpoint that receives it.")
-    file: str | None = field(None, "-f", values="path", help="YAML file that describes the deployment.")
-    model: str | None = field(None, "-m", values="model", help="Model to serve, for example azureml:churn@latest.")
-    code: str | None = field(None, values="path", help="Folder with the scoring script.")
-    scoring_script: str | None = field(None, values="path", help="Python file with init() and run().")
-    all_traffic: bool = field(False, help="Send all requests to it.")
-    port: int | None = field(None, help="Port on 127.0.0.1; the endpoint's own or a free one when left out.")
+    name: str | None = field("-n", default=None, is_positional=True, help="Name of the deployment.")
+    endpoint_name: str | None = field("-e", "--endpoint", default=None, values="endpoint", help="Endpoint that receives it.")
+    file: str | None = field("-f", default=None, values="path", help="YAML file that describes the deployment.")
+    model: str | None = field("-m", default=None, values="model", help="Model to serve, for example azureml:churn@latest.")
+    code: str | None = field(default=None, values="path", help="Folder with the scoring script.")
+    scoring_script: str | None = field(default=None, values="path", help="Python file with init() and run().")
+    all_traffic: bool = field(default=False, help="Send all requests to it.")
+    port: int | None = field(default=None, help="Port on 127.0.0.1; the endpoint's own or a free one when left out.")
     set: list[str] = _set()
     trust: bool = _trust()
-    skip_script_validation: bool = field(False, help="Do not read the scoring script before it runs.")
-    local: bool = field(False, help="Accepted; deployments always run on this machine.")
-    no_wait: bool = field(False, help="Return before the model is loaded.")
+    skip_script_validation: bool = field(default=False, help="Do not read the scoring script before it runs.")
+    local: bool = field(default=False, help="Accepted; deployments always run on this machine.")
+    no_wait: bool = field(default=False, help="Return before the model is loaded.")
 
 
 class UpdateOnlineDeployment(Command):
     """Replace a deployment by a changed one; the old process answers until the new one is ready."""
 
-    name: str | None = field(None, "-n", is_positional=True, values="deployment", help="Name of the deployment.")
-    endpoint_name: str | None = field(None, "-e", "--endpoint", values="endpoint", help="Its endpoint.")
-    file: str | None = field(None, "-f", values="path", help="YAML file that describes the deployment.")
+    name: str | None = field("-n", default=None, is_positional=True, values="deployment", help="Name of the deployment.")
+    endpoint_name: str | None = field("-e", "--endpoint", default=None, values="endpoint", help="Its endpoint.")
+    file: str | None = field("-f", default=None, values="path", help="YAML file that describes the deployment.")
     set: list[str] = _set()
-    add: list[str] = field([], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
-    remove: list[str] = field([], metavar="PATH", help="Remove a value by its dotted path.")
-    force_string: bool = field(False, help="Take values as text, never as JSON.")
+    add: list[str] = field(default=[], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
+    remove: list[str] = field(default=[], metavar="PATH", help="Remove a value by its dotted path.")
+    force_string: bool = field(default=False, help="Take values as text, never as JSON.")
     trust: bool = _trust()
-    skip_script_validation: bool = field(False, help="Do not read the scoring script before it runs.")
-    local: bool = field(False, help="Accepted; deployments always run on this machine.")
-    no_wait: bool = field(False, help="Return before the model is loaded.")
+    skip_script_validation: bool = field(default=False, help="Do not read the scoring script before it runs.")
+    local: bool = field(default=False, help="Accepted; deployments always run on this machine.")
+    no_wait: bool = field(default=False, help="Return before the model is loaded.")
 
 
 class ListOnlineDeployments(Command):
     """List an endpoint's deployments."""
 
-    endpoint_name: str = field(REQUIRED, "-e", "--endpoint", is_positional=True, values="endpoint", help="The endpoint.")
+    endpoint_name: str = field("-e", "--endpoint", is_positional=True, values="endpoint", help="The endpoint.")
 
 
 class ShowOnlineDeployment(Command):
     """Show one deployment."""
 
-    name: str = field(REQUIRED, "-n", is_positional=True, values="deployment", help="Name of the deployment.")
-    endpoint_name: str = field(REQUIRED, "-e", "--endpoint", values="endpoint", help="The endpoint.")
+    name: str = field("-n", is_positional=True, values="deployment", help="Name of the deployment.")
+    endpoint_name: str = field("-e", "--endpoint", values="endpoint", help="The endpoint.")
 
 
 class GetOnlineDeploymentLogs(ShowOnlineDeployment):
     """Show what a deployment's process printed."""
 
-    lines: int = field(5000, "-l", help="At most this many last lines.")
-    container: str = field("inference-server", "-c", choices=("inference-server", "storage-initializer"), help="Accepted for Azure's sake.")
-    local: bool = field(False, help="Accepted; deployments always run on this machine.")
+    lines: int = field("-l", default=5000, help="At most this many last lines.")
+    container: str = field("-c", default="inference-server", choices=("inference-server", "storage-initializer"), help="Accepted.")
+    local: bool = field(default=False, help="Accepted; deployments always run on this machine.")
 
 
 class DeleteOnlineDeployment(ShowOnlineDeployment):
     """Stop a deployment and delete it."""
 
-    yes: bool = field(False, "-y", help="Do not ask.")
-    local: bool = field(False, help="Accepted; deployments always run on this machine.")
+    yes: bool = field("-y", default=False, help="Do not ask.")
+    local: bool = field(default=False, help="Accepted; deployments always run on this machine.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..records import REQUIRED, field
+from ..records import field
 from . import Command
 
 
@@ -13,7 +13,7 @@ class ListDatastores(Command):
 class ShowDatastore(Command):
     """Show one datastore."""
 
-    name: str = field(REQUIRED, "-n", is_positional=True, help="Name of the datastore.")
+    name: str = field("-n", is_positional=True, help="Name of the datastore.")
 
 
 class ShowSettings(Command):

@@ -29,11 +29,11 @@ _IGNORED = ("-g", "--resource-group"), ("-w", "--workspace-name"), ("--subscript
 class Presentation(Record):
     """How a shell wants its answer."""
 
-    output: str = field("", "-o", choices=FORMATS, help="Format: json, jsonc, table, tsv, yaml, yamlc or none.")
-    query: str = field("", help="JMESPath query over the answer's JSON.")
-    debug: bool = field(False, help="Show Python's traceback when something fails.")
-    verbose: bool = field(False, help="Accepted for Azure's sake.")
-    only_show_errors: bool = field(False, help="Print no progress and no warnings.")
+    output: str = field("-o", default="", choices=FORMATS, help="Format: json, jsonc, table, tsv, yaml, yamlc or none.")
+    query: str = field(default="", help="JMESPath query over the answer's JSON.")
+    debug: bool = field(default=False, help="Show Python's traceback when something fails.")
+    verbose: bool = field(default=False, help="Accepted for Azure's sake.")
+    only_show_errors: bool = field(default=False, help="Print no progress and no warnings.")
 
 
 class HelpAsked(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..records import REQUIRED, Record, field
+from ..records import Record, field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Downloaded(Record):
     """What a download wrote. ``files`` are relative to ``path``."""
 
-    path: str = REQUIRED
+    path: str
     files: list[str] = []
     size_bytes: int = 0
 
@@ -20,7 +20,7 @@ class Downloaded(Record):
 class Deleted(Record):
     """What is gone: references such as ``churn:3``, or names of endpoints."""
 
-    names: list[str] = REQUIRED
+    names: list[str]
 
 
 class LogText(Record):
@@ -39,8 +39,8 @@ class Invocation(Record):
 class Difference(Record):
     """One line of a comparison; None stands for absent. ``delta`` is second minus first for numbers."""
 
-    group: str = field(REQUIRED, help="metadata, metrics, packages, signature or files")
-    name: str = REQUIRED
+    group: str = field(help="metadata, metrics, packages, signature or files")
+    name: str
     first: str | None = None
     second: str | None = None
     delta: float | None = None
@@ -49,17 +49,17 @@ class Difference(Record):
 class Comparison(Record):
     """Two versions side by side, only what differs; ``same`` counts what does not, by group."""
 
-    first: str = REQUIRED
-    second: str = REQUIRED
+    first: str
+    second: str
     differences: list[Difference] = []
-    metrics: dict[str, list[float | None]] = field({}, help="Every metric of either version: [first, second].")
+    metrics: dict[str, list[float | None]] = field(default={}, help="Every metric of either version: [first, second].")
     same: dict[str, int] = {}
 
 
 class Setting(Record):
     """One setting, its value and where the value came from."""
 
-    name: str = REQUIRED
+    name: str
     value: str | None = None
     source: str = "default"
     help: str = ""
@@ -68,7 +68,7 @@ class Setting(Record):
 class Check(Record):
     """One part of this installation. ``advice`` says what would mend it."""
 
-    part: str = REQUIRED
-    is_ok: bool = REQUIRED
+    part: str
+    is_ok: bool
     found: str = ""
     advice: str = ""

@@ -14,5 +14,5 @@ class Datastore(Record):
     type: str = "local_folder"
     description: str | None = None
     tags: dict[str, str] = {}
-    is_default: bool = field(True, is_read_only=True)
-    path: str | None = field(None, is_read_only=True, help="Where its files lie on this machine.")
+    is_default: bool = field(default=True, is_read_only=True)
+    path: str | None = field(default=None, is_read_only=True, help="Where its files lie on this machine.")

@@ -29,7 +29,7 @@ class Environment(Record):
     properties: dict[str, str] = {}
     image: str | None = None
     build: BuildContext | None = None
-    conda_file: str | dict[str, Any] | None = field(None, help="Path of a conda file, or its content.")
-    os_type: str | None = field(None, choices=("linux", "windows"))
+    conda_file: str | dict[str, Any] | None = field(default=None, help="Path of a conda file, or its content.")
+    os_type: str | None = field(default=None, choices=("linux", "windows"))
     inference_config: dict[str, Any] | None = None
     datastore: str | None = None

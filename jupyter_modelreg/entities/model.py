@@ -30,7 +30,7 @@ class ColumnSpec(Record):
 
     name: str | None = None
     type: str = "double"
-    shape: list[int] | None = field(None, help="Tensor shape, -1 for any length; None for a column.")
+    shape: list[int] | None = field(default=None, help="Tensor shape, -1 for any length; None for a column.")
 
 
 class Signature(Record):
@@ -47,19 +47,19 @@ class Scan(Record):
     """
 
     verdict: str = "not-inspected"
-    findings: list[str] = field([], help="One line a finding, such as model.pkl: os.system")
+    findings: list[str] = field(default=[], help="One line a finding, such as model.pkl: os.system")
 
 
 class Lineage(Record):
     """Where a version came from."""
 
-    code: str | None = field(None, help="Source text of the cell that made it.")
-    notebook: str | None = field(None, help="Path of the notebook.")
+    code: str | None = field(default=None, help="Source text of the cell that made it.")
+    notebook: str | None = field(default=None, help="Path of the notebook.")
     git_commit: str | None = None
     git_is_dirty: bool | None = None
-    python: str | None = field(None, help="Version of Python.")
-    packages: dict[str, str] = field({}, help="Name and version of what the cell had imported.")
-    inputs: list[str] = field([], help="References of the models and data it read.")
+    python: str | None = field(default=None, help="Version of Python.")
+    packages: dict[str, str] = field(default={}, help="Name and version of what the cell had imported.")
+    inputs: list[str] = field(default=[], help="References of the models and data it read.")
 
 
 class Model(Record):
@@ -71,37 +71,37 @@ class Model(Record):
         If ``version`` is not text, or given without a name.
     """
 
-    name: str | None = field(None, help="Name of the model.")
-    version: str | None = field(None, help="Version; the next number when left out.")
-    type: str | None = field(None, choices=MODEL_TYPES, help="Layout of the files; found out when left out.")
-    path: str | None = field(None, help="Local file or folder, or a reference.")
-    description: str | None = field(None, help="What it is, in words.")
-    tags: dict[str, str] = field({}, help="Labels to find it by.")
-    properties: dict[str, str] = field({}, help="Facts that are added once and never change.")
-    stage: str | None = field(None, help="Stage of its life, such as Development or Production.")
-    flavors: dict[str, dict[str, Any]] = field({}, help="MLflow flavors.")
-    datastore: str | None = field(None, help="Datastore that receives local files.")
+    name: str | None = field(default=None, help="Name of the model.")
+    version: str | None = field(default=None, help="Version; the next number when left out.")
+    type: str | None = field(default=None, choices=MODEL_TYPES, help="Layout of the files; found out when left out.")
+    path: str | None = field(default=None, help="Local file or folder, or a reference.")
+    description: str | None = field(default=None, help="What it is, in words.")
+    tags: dict[str, str] = field(default={}, help="Labels to find it by.")
+    properties: dict[str, str] = field(default={}, help="Facts that are added once and never change.")
+    stage: str | None = field(default=None, help="Stage of its life, such as Development or Production.")
+    flavors: dict[str, dict[str, Any]] = field(default={}, help="MLflow flavors.")
+    datastore: str | None = field(default=None, help="Datastore that receives local files.")
     default_deployment_template: dict[str, Any] | None = None
     allowed_deployment_templates: list[Any] | None = None
     system_metadata: dict[str, Any] | None = None
 
-    id: str | None = field(None, is_read_only=True)
-    creation_context: CreationContext | None = field(None, is_read_only=True)
-    utc_time_created: str | None = field(None, is_read_only=True)
-    job_name: str | None = field(None, is_read_only=True)
-    latest_version: str | None = field(None, is_read_only=True)
-    intellectual_property: dict[str, Any] | None = field(None, is_read_only=True)
-    is_archived: bool = field(False, is_read_only=True)
-    digest: str | None = field(None, is_read_only=True, help="Digest of the manifest: the identity of the content.")
-    size_bytes: int | None = field(None, is_read_only=True)
-    flavor: str | None = field(None, is_read_only=True, help="How it loads: sklearn, torch, mlflow …")
-    signature: Signature | None = field(None, is_read_only=True)
-    input_example: Any = field(None, is_read_only=True, help="Sample input as JSON: split frame or nested list.")
-    metrics: dict[str, float] = field({}, is_read_only=True)
-    scan: Scan | None = field(None, is_read_only=True)
-    lineage: Lineage | None = field(None, is_read_only=True)
-    files: list[ManifestFile] | None = field(None, is_read_only=True)
-    endpoints: list[str] | None = field(None, is_read_only=True, help='Deployments that serve it, as "endpoint/deployment".')
+    id: str | None = field(default=None, is_read_only=True)
+    creation_context: CreationContext | None = field(default=None, is_read_only=True)
+    utc_time_created: str | None = field(default=None, is_read_only=True)
+    job_name: str | None = field(default=None, is_read_only=True)
+    latest_version: str | None = field(default=None, is_read_only=True)
+    intellectual_property: dict[str, Any] | None = field(default=None, is_read_only=True)
+    is_archived: bool = field(default=False, is_read_only=True)
+    digest: str | None = field(default=None, is_read_only=True, help="Digest of the manifest: the identity of the content.")
+    size_bytes: int | None = field(default=None, is_read_only=True)
+    flavor: str | None = field(default=None, is_read_only=True, help="How it loads: sklearn, torch, mlflow …")
+    signature: Signature | None = field(default=None, is_read_only=True)
+    input_example: Any = field(default=None, is_read_only=True, help="Sample input as JSON: split frame or nested list.")
+    metrics: dict[str, float] = field(default={}, is_read_only=True)
+    scan: Scan | None = field(default=None, is_read_only=True)
+    lineage: Lineage | None = field(default=None, is_read_only=True)
+    files: list[ManifestFile] | None = field(default=None, is_read_only=True)
+    endpoints: list[str] | None = field(default=None, is_read_only=True, help='Deployments that serve it, as "endpoint/deployment".')
 
     def _check(self) -> None:
         if self.version is not None and not isinstance(self.version, str):

@@ -5,7 +5,7 @@ Source of keys and defaults: Azure ML CLI v2, ``managedOnlineEndpoint.schema.jso
 
 from __future__ import annotations
 
-from ..records import REQUIRED, Record, field
+from ..records import Record, field
 from .environment import Environment
 from .model import CreationContext, Model
 
@@ -20,34 +20,34 @@ PROVISIONING_STATES = ("Creating", "Deleting", "Scaling", "Updating", "Succeeded
 class OnlineEndpoint(Record):
     """A stable URL with keys; its deployments do the work."""
 
-    name: str | None = field(None, help="Name: 3 to 32 letters, digits and dashes, a letter first.")
+    name: str | None = field(default=None, help="Name: 3 to 32 letters, digits and dashes, a letter first.")
     description: str | None = None
     tags: dict[str, str] = {}
     properties: dict[str, str] = {}
-    auth_mode: str = field("key", choices=AUTH_MODES)
-    traffic: dict[str, int] = field({}, help="Percentage of the requests for each deployment.")
-    mirror_traffic: dict[str, int] = field({}, help="Percentage copied to a deployment whose answers are dropped.")
+    auth_mode: str = field(default="key", choices=AUTH_MODES)
+    traffic: dict[str, int] = field(default={}, help="Percentage of the requests for each deployment.")
+    mirror_traffic: dict[str, int] = field(default={}, help="Percentage copied to a deployment whose answers are dropped.")
     identity: dict[str, Any] | None = None
     public_network_access: str | None = None
     location: str | None = None
     compute: str | None = None
 
-    id: str | None = field(None, is_read_only=True)
-    kind: str | None = field(None, is_read_only=True)
-    provisioning_state: str | None = field(None, is_read_only=True)
-    scoring_uri: str | None = field(None, is_read_only=True)
-    openapi_uri: str | None = field(None, is_read_only=True)
-    creation_context: CreationContext | None = field(None, is_read_only=True)
-    deployments: list[str] | None = field(None, is_read_only=True, help="Names of its deployments.")
-    state: str | None = field(None, is_read_only=True, help="Observed now: starting, healthy, unhealthy, failed, stopped, empty.")
-    error: str | None = field(None, is_read_only=True, help="Why it failed, in one line.")
+    id: str | None = field(default=None, is_read_only=True)
+    kind: str | None = field(default=None, is_read_only=True)
+    provisioning_state: str | None = field(default=None, is_read_only=True)
+    scoring_uri: str | None = field(default=None, is_read_only=True)
+    openapi_uri: str | None = field(default=None, is_read_only=True)
+    creation_context: CreationContext | None = field(default=None, is_read_only=True)
+    deployments: list[str] | None = field(default=None, is_read_only=True, help="Names of its deployments.")
+    state: str | None = field(default=None, is_read_only=True, help="Observed now: starting, healthy, unhealthy, failed, stopped, empty.")
+    error: str | None = field(default=None, is_read_only=True, help="Why it failed, in one line.")
 
 
 class CodeConfiguration(Record):
     """A folder of code and the script in it that has ``init()`` and ``run()``."""
 
-    code: str | None = field(None, help="Folder, relative to the YAML file.")
-    scoring_script: str | None = field(None, help="Python file in that folder.")
+    code: str | None = field(default=None, help="Folder, relative to the YAML file.")
+    scoring_script: str | None = field(default=None, help="Python file in that folder.")
 
 
 class OnlineRequestSettings(Record):
@@ -71,12 +71,12 @@ class ProbeSettings(Record):
 class OnlineDeployment(Record):
     """One model behind an endpoint. ``model`` is a reference or an inline model."""
 
-    name: str | None = field(None, help="Name: 3 to 32 letters, digits and dashes, a letter first.")
+    name: str | None = field(default=None, help="Name: 3 to 32 letters, digits and dashes, a letter first.")
     endpoint_name: str | None = None
     description: str | None = None
     tags: dict[str, str] = {}
     properties: dict[str, str] = {}
-    type: str = field("managed", choices=("managed", "kubernetes"))
+    type: str = field(default="managed", choices=("managed", "kubernetes"))
     model: str | Model | None = None
     code_configuration: CodeConfiguration | None = None
     environment: str | Environment | None = None
@@ -93,20 +93,20 @@ class OnlineDeployment(Record):
     data_collector: dict[str, Any] | None = None
     resources: dict[str, Any] | None = None
 
-    id: str | None = field(None, is_read_only=True)
-    provisioning_state: str | None = field(None, is_read_only=True)
-    creation_context: CreationContext | None = field(None, is_read_only=True)
-    state: str | None = field(None, is_read_only=True, help="Observed now: starting, healthy, unhealthy, failed, stopped.")
-    error: str | None = field(None, is_read_only=True, help="Why it failed, in one line.")
-    pid: int | None = field(None, is_read_only=True)
-    port: int | None = field(None, is_read_only=True)
+    id: str | None = field(default=None, is_read_only=True)
+    provisioning_state: str | None = field(default=None, is_read_only=True)
+    creation_context: CreationContext | None = field(default=None, is_read_only=True)
+    state: str | None = field(default=None, is_read_only=True, help="Observed now: starting, healthy, unhealthy, failed, stopped.")
+    error: str | None = field(default=None, is_read_only=True, help="Why it failed, in one line.")
+    pid: int | None = field(default=None, is_read_only=True)
+    port: int | None = field(default=None, is_read_only=True)
 
 
 class EndpointKeys(Record):
     """The two keys of an endpoint; both are valid until regenerated."""
 
-    primary_key: str = field(REQUIRED, key="primaryKey")
-    secondary_key: str = field(REQUIRED, key="secondaryKey")
+    primary_key: str = field(key="primaryKey")
+    secondary_key: str = field(key="secondaryKey")
 
 
 # Azure's public names for the same records.

@@ -1,0 +1,456 @@
+"""The Python door: ``MLClient`` and its friends, with the names of ``azure.ai.ml``.
+
+Code written for Azure ML runs with the import swapped: any credential is accepted and ignored, a configuration file is
+not needed. Every method is one operation; see the operation for what it does and raises.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, Generic, TypeVar
+
+from ..entities.model import Lineage, Model
+from ..entities.online import EndpointKeys, OnlineDeployment, OnlineEndpoint
+from ..errors import InvalidInput, NotFound, NotYet
+from ..operations import COMING, find_operation
+from ..records import Record, field
+from ..workspace import Workspace, open_workspace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import IO
+
+    from ..entities.answers import Comparison, Deleted, Downloaded
+    from ..entities.datastore import Datastore
+    from ..entities.environment import Environment
+
+T = TypeVar("T")
+
+ACTIVE_ONLY, ARCHIVED_ONLY, ALL = "ActiveOnly", "ArchivedOnly", "All"
+
+
+class Input(Record):
+    """An input of a job or batch endpoint. Jobs come in a later version; the record is here so that code imports."""
+
+    type: str = "uri_folder"
+    path: str | None = None
+    mode: str | None = None
+    default: Any = None
+    optional: bool | None = None
+    description: str | None = None
+    datastore: str | None = None
+
+
+class Output(Record):
+    """An output of a job. Jobs come in a later version; the record is here so that code imports."""
+
+    type: str = "uri_folder"
+    path: str | None = None
+    mode: str | None = None
+    name: str | None = None
+    version: str | None = None
+    description: str | None = field(default=None)
+
+
+class MLClient:
+    """One registry, as ``azure.ai.ml.MLClient`` shows it.
+
+    Parameters
+    ----------
+    credential, subscription_id, resource_group_name, workspace_name
+        Accepted and ignored: there is one workspace on this machine, and its files are the permission.
+    registry_name
+        Refused when used: registries come in a later version.
+    settings
+        ``home``, ``catalog``, ``store`` … as keywords; they win over environment and file.
+    """
+
+    def __init__(
+        self,
+        credential: object = None,
+        subscription_id: str | None = None,
+        resource_group_name: str | None = None,
+        workspace_name: str | None = None,
+        registry_name: str | None = None,
+        **settings: Any,
+    ) -> None:
+        if workspace_name and registry_name:
+            raise InvalidInput("Both workspace_name and registry_name cannot be used together.")
+        if registry_name:
+            raise NotFound(f'There is no registry "{registry_name}"; registries come in a later version.')
+        known = ("home", "catalog", "store", "user", "workspace")
+        self._workspace = open_workspace({key: str(value) for key, value in settings.items() if key in known and value})
+        self.workspace_name = workspace_name or self._workspace.settings.workspace
+        self.subscription_id, self.resource_group_name = subscription_id, resource_group_name
+        self.models = ModelOperations(self._workspace)
+        self.online_endpoints = OnlineEndpointOperations(self._workspace)
+        self.online_deployments = OnlineDeploymentOperations(self._workspace)
+        self.datastores = DatastoreOperations(self._workspace)
+
+    @classmethod
+    def from_config(cls, credential: object = None, *, path: str | None = None, file_name: str | None = None, **settings: Any) -> MLClient:
+        """Make a client; a ``config.json`` is not needed, since there is one workspace."""
+        return cls(credential, **settings)
+
+    @property
+    def jobs(self) -> Any:
+        return _Later("job")
+
+    @property
+    def data(self) -> Any:
+        return _Later("data")
+
+    @property
+    def environments(self) -> Any:
+        return _Later("environment")
+
+    @property
+    def registries(self) -> Any:
+        return _Later("registry")
+
+    @property
+    def batch_endpoints(self) -> Any:
+        return _Later("batch-endpoint")
+
+    @property
+    def batch_deployments(self) -> Any:
+        return _Later("batch-deployment")
+
+    def create_or_update(self, entity: Model, **_: Any) -> Model:
+        """Register a model, or change its mutable fields.
+
+        Raises
+        ------
+        NotYet
+            If the entity is of another kind; endpoints and deployments take ``begin_create_or_update``.
+        """
+        if isinstance(entity, Model):
+            return self.models.create_or_update(entity)
+        raise NotYet(f"create_or_update takes a Model in this version, not {type(entity).__name__}.")
+
+    def begin_create_or_update(self, entity: OnlineEndpoint | OnlineDeployment, **options: Any) -> LROPoller[Any]:
+        """Create or change an endpoint or a deployment."""
+        if isinstance(entity, OnlineEndpoint):
+            return self.online_endpoints.begin_create_or_update(entity, **options)
+        if isinstance(entity, OnlineDeployment):
+            return self.online_deployments.begin_create_or_update(entity, **options)
+        raise NotYet(f"begin_create_or_update takes endpoints and deployments in this version, not {type(entity).__name__}.")
+
+
+class LROPoller(Generic[T]):
+    """What ``begin_…`` methods return. The work is done already: nothing here is far away."""
+
+    def __init__(self, result: T) -> None:
+        self._result = result
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return the answer."""
+        return self._result
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return at once."""
+
+    def done(self) -> bool:
+        """Return True."""
+        return True
+
+    def status(self) -> str:
+        """Return Azure's word for done."""
+        return "Succeeded"
+
+
+class _Operations:
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def _run(self, noun: str, verb: str, **values: Any) -> Any:
+        """Run one row of the table with the values that are given."""
+        operation = find_operation(noun, verb)
+        command = operation.command(**{key: value for key, value in values.items() if value is not None})
+        try:
+            return operation.run(self._workspace, command)
+        except NotFound as error:
+            raise _as_azure_knows_it(error) from None
+
+
+class ModelOperations(_Operations):
+    """``ml_client.models``"""
+
+    def create_or_update(self, model: Model) -> Model:
+        """Register a model; if this version exists, change its description, tags, stage and properties.
+
+        Raises
+        ------
+        Conflict
+            If the version exists with other content.
+        """
+        from ..models import change_model, register_model
+
+        if model.name and model.version:
+            found = self._find(model.name, model.version)
+            if found and model.path in (None, found.path):
+                return change_model(
+                    self._workspace, found, {key: getattr(model, key) for key in ("description", "tags", "stage", "properties")}
+                )
+        if not model.path:
+            raise InvalidInput("A model needs a path.", key="path")
+        return register_model(self._workspace, model)
+
+    def _find(self, name: str, version: str) -> Model | None:
+        try:
+            return self._workspace.catalog.get_version(name, version)
+        except NotFound:
+            return None
+
+    def register(
+        self,
+        name: str,
+        value: object,
+        *,
+        sample: object = None,
+        metrics: Mapping[str, float] | None = None,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        stage: str | None = None,
+        allow_pickle: bool = False,
+    ) -> Model:
+        """Save a live object in its safest known format and register it as a new version."""
+        from ..commands.model import CreateModel
+        from ..models import register_object
+
+        command = CreateModel(name=name, description=description, tags=dict(tags or {}), stage=stage)
+        return register_object(
+            self._workspace, command, value, sample=sample, metrics=dict(metrics or {}), lineage=Lineage(), allow_pickle=allow_pickle
+        )
+
+    def get(self, name: str, version: str | None = None, label: str | None = None) -> Model:
+        """Return one version in full."""
+        if not (version or label):
+            raise InvalidInput("Must provide either version or label.")
+        found: Model = self._run("model", "show", name=name, version=version, label=label)
+        return found
+
+    def list(self, name: str | None = None, stage: str | None = None, *, list_view_type: str = ACTIVE_ONLY, **filters: Any) -> list[Model]:
+        """Return the latest version of each model, or all versions of one; ``version`` is never None."""
+        found: list[Model] = self._run(
+            "model",
+            "list",
+            name=name,
+            stage=stage,
+            include_archived=list_view_type == ALL or None,
+            archived_only=list_view_type == ARCHIVED_ONLY or None,
+            **filters,
+        )
+        return found
+
+    def load(self, name: str, version: str | None = None, label: str | None = None, *, trust: bool = False) -> Any:
+        """Return the live object of a version; the latest when none is named."""
+        from ..commands.model import ShowModel
+        from ..models import load_model as load_object
+
+        try:
+            return load_object(self._workspace, ShowModel(name=name, version=version, label=label), trust=trust)
+        except NotFound as error:
+            raise _as_azure_knows_it(error) from None
+
+    def download(self, name: str, version: str | None = None, download_path: str = ".", *, label: str | None = None) -> Downloaded:
+        """Copy a version's files to ``<download_path>/<name>/``."""
+        done: Downloaded = self._run("model", "download", name=name, version=version, label=label, download_path=str(download_path))
+        return done
+
+    def archive(self, name: str, version: str | None = None, label: str | None = None) -> None:
+        """Hide a version or a whole model from lists."""
+        self._run("model", "archive", name=name, version=version, label=label)
+
+    def restore(self, name: str, version: str | None = None, label: str | None = None) -> None:
+        """Show a version or a whole model in lists again."""
+        self._run("model", "restore", name=name, version=version, label=label)
+
+    def delete(self, name: str, version: str | None = None) -> Deleted:
+        """Delete a version, or a model with all its versions."""
+        gone: Deleted = self._run("model", "delete", name=name, version=version)
+        return gone
+
+    def compare(self, name: str, version: str | None = None, other: str | None = None) -> Comparison:
+        """Return what differs between two versions."""
+        compared: Comparison = self._run("model", "compare", name=name, version=version, other=other)
+        return compared
+
+    def share(self, name: str, version: str, *, share_with_name: str, share_with_version: str, registry_name: str) -> Model:
+        """Copy a version into a registry."""
+        shared: Model = self._run(
+            "model",
+            "share",
+            name=name,
+            version=version,
+            share_with_name=share_with_name,
+            share_with_version=share_with_version,
+            registry_name=registry_name,
+        )
+        return shared
+
+    def package(self, name: str, version: str, package_request: object, **_: Any) -> None:
+        """Raise NotYet: packages come in a later version."""
+        raise NotYet("model package comes in a later version.")
+
+
+class OnlineEndpointOperations(_Operations):
+    """``ml_client.online_endpoints``"""
+
+    def begin_create_or_update(self, endpoint: OnlineEndpoint, *, local: bool = False, **_: Any) -> LROPoller[OnlineEndpoint]:
+        """Create an endpoint, or change its description, tags, properties and traffic."""
+        from .. import online
+
+        known = {item.name: item for item in self._workspace.catalog.list_endpoints()}
+        if endpoint.name in known:
+            return LROPoller(online.change_endpoint(self._workspace, known[endpoint.name], endpoint))
+        return LROPoller(online.put_new_endpoint(self._workspace, endpoint))
+
+    def get(self, name: str, *, local: bool = False) -> OnlineEndpoint:
+        """Return one endpoint."""
+        found: OnlineEndpoint = self._run("online-endpoint", "show", name=name)
+        return found
+
+    def list(self, *, local: bool = False) -> list[OnlineEndpoint]:
+        """Return every endpoint."""
+        found: list[OnlineEndpoint] = self._run("online-endpoint", "list")
+        return found
+
+    def get_keys(self, name: str) -> EndpointKeys:
+        """Return the keys: ``primary_key`` and ``secondary_key``."""
+        keys: EndpointKeys = self._run("online-endpoint", "get-credentials", name=name)
+        return keys
+
+    def begin_regenerate_keys(self, name: str, *, key_type: str = "primary") -> LROPoller[EndpointKeys]:
+        """Replace one key."""
+        return LROPoller(self._run("online-endpoint", "regenerate-keys", name=name, key_type=key_type))
+
+    def invoke(
+        self,
+        endpoint_name: str,
+        *,
+        request_file: str | None = None,
+        deployment_name: str | None = None,
+        input_data: object = None,
+        local: bool = False,
+    ) -> str:
+        """Send a request and return the answer's text, JSON where the model gives JSON."""
+        data = None if input_data is None else input_data if isinstance(input_data, str) else json.dumps(input_data)
+        path = str(request_file) if request_file else None
+        body = self._run(
+            "online-endpoint", "invoke", name=endpoint_name, request_file=path, data=data, deployment_name=deployment_name
+        ).body
+        return body if isinstance(body, str) else json.dumps(body)
+
+    def begin_delete(self, name: str, *, local: bool = False) -> LROPoller[None]:
+        """Stop an endpoint and delete it."""
+        self._run("online-endpoint", "delete", name=name)
+        return LROPoller(None)
+
+
+class OnlineDeploymentOperations(_Operations):
+    """``ml_client.online_deployments``"""
+
+    def begin_create_or_update(
+        self, deployment: OnlineDeployment, *, local: bool = False, skip_script_validation: bool = False, **_: Any
+    ) -> LROPoller[OnlineDeployment]:
+        """Start a deployment, or replace the one of this name without a gap."""
+        from .. import online
+
+        return LROPoller(online.put_deployment(self._workspace, deployment, is_script_checked=not skip_script_validation))
+
+    def get(self, name: str, endpoint_name: str, *, local: bool = False) -> OnlineDeployment:
+        """Return one deployment."""
+        found: OnlineDeployment = self._run("online-deployment", "show", name=name, endpoint_name=endpoint_name)
+        return found
+
+    def list(self, endpoint_name: str, *, local: bool = False) -> list[OnlineDeployment]:
+        """Return an endpoint's deployments."""
+        found: list[OnlineDeployment] = self._run("online-deployment", "list", endpoint_name=endpoint_name)
+        return found
+
+    def get_logs(self, name: str, endpoint_name: str, lines: int = 5000, *, container_type: str | None = None, local: bool = False) -> str:
+        """Return the last lines of a deployment's log."""
+        text: str = self._run("online-deployment", "get-logs", name=name, endpoint_name=endpoint_name, lines=lines).text
+        return text
+
+    def begin_delete(self, name: str, endpoint_name: str, *, local: bool = False) -> LROPoller[None]:
+        """Stop a deployment and delete it."""
+        self._run("online-deployment", "delete", name=name, endpoint_name=endpoint_name)
+        return LROPoller(None)
+
+
+class DatastoreOperations(_Operations):
+    """``ml_client.datastores``"""
+
+    def get(self, name: str, *, include_secrets: bool = False) -> Datastore:
+        """Return one datastore."""
+        found: Datastore = self._run("datastore", "show", name=name)
+        return found
+
+    def get_default(self, *, include_secrets: bool = False) -> Datastore:
+        """Return the default datastore."""
+        return self.get("workspaceblobstore")
+
+    def list(self, *, include_secrets: bool = False) -> list[Datastore]:
+        """Return every datastore."""
+        found: list[Datastore] = self._run("datastore", "list")
+        return found
+
+
+class _Later:
+    """Stands where a later version has operations; any use says so."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise NotYet(f"{COMING[self._noun]} come in a later version.".capitalize())
+
+
+def load_model(source: str | IO[str], *, relative_origin: str | None = None, params_override: list[dict[str, Any]] | None = None) -> Model:
+    """Load a model's YAML file; a path or an open text stream."""
+    from ..entities.loading import load_entity
+
+    return load_entity(Model, source, params_override=params_override or [])
+
+
+def load_online_endpoint(
+    source: str | IO[str], *, relative_origin: str | None = None, params_override: list[dict[str, Any]] | None = None
+) -> OnlineEndpoint:
+    """Load an endpoint's YAML file."""
+    from ..entities.loading import load_entity
+
+    return load_entity(OnlineEndpoint, source, params_override=params_override or [])
+
+
+def load_online_deployment(
+    source: str | IO[str], *, relative_origin: str | None = None, params_override: list[dict[str, Any]] | None = None
+) -> OnlineDeployment:
+    """Load a deployment's YAML file."""
+    from ..entities.loading import load_entity
+
+    return load_entity(OnlineDeployment, source, params_override=params_override or [])
+
+
+def load_environment(
+    source: str | IO[str], *, relative_origin: str | None = None, params_override: list[dict[str, Any]] | None = None
+) -> Environment:
+    """Load an environment's YAML file."""
+    from ..entities.environment import Environment
+    from ..entities.loading import load_entity
+
+    return load_entity(Environment, source, params_override=params_override or [])
+
+
+def _as_azure_knows_it(error: NotFound) -> NotFound:
+    """Let code that catches azure-core's ResourceNotFoundError catch ours, where it has imported that."""
+    azure = sys.modules.get("azure.core.exceptions")
+    if azure is None:
+        return error
+    kind: type[NotFound] = type("NotFound", (NotFound, azure.ResourceNotFoundError), {})
+    return kind(error.message)
