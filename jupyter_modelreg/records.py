@@ -76,6 +76,8 @@ class Field:
 
 def field(*flags: str, default: Any = _MISSING, **about: Any) -> Any:
     """Declare a field of a record; see :class:`Field`. Without a default the field is required."""
+    if flags and not str(flags[0]).startswith("-"):
+        raise TypeError(f"field(default={flags[0]!r}): a default is given by keyword")
     return Field(*flags, default=default, **about)
 
 
