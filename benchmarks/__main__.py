@@ -1,0 +1,37 @@
+"""Run the benchmarks named on the command line, or all, and print one table."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+from .measure import HEADING, Row, show
+
+NAMES = ("start", "listing", "endpoint", "register")
+
+
+def main(names: list[str]) -> int:
+    """Return 0 when every limit held, else 1."""
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        print(f"There is no benchmark {', '.join(unknown)}; known: {', '.join(NAMES)}.", file=sys.stderr)
+        return 2
+    print(HEADING)
+    missed = [row for name in names or NAMES for row in _run(name) if not row.is_ok]
+    print(f"\n{len(missed)} limits missed." if missed else "\nEvery limit held.")
+    return 1 if missed else 0
+
+
+def _run(name: str) -> list[Row]:
+    found = []
+    with tempfile.TemporaryDirectory(prefix=f"bench-{name}-") as scratch:
+        for row in import_module(f".{name}", __package__).rows(Path(scratch)):
+            print(show(row), flush=True)
+            found.append(row)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

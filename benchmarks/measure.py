@@ -1,0 +1,99 @@
+"""Interleaved rounds and their medians: what slows the machine for a while slows ours and the peer alike."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+MODELREG = str(Path(sys.executable).with_name("modelreg"))
+BARE_PYTHON = [sys.executable, "-c", "pass"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table. ``value`` is what the limit is about; ``text`` shows it."""
+
+    what: str
+    ours: float  # seconds
+    peer_name: str
+    peer: float  # seconds
+    limit: str
+    is_ok: bool
+
+
+def at_most_times(what: str, ours: float, peer_name: str, peer: float, times: float) -> Row:
+    """Make a row that holds when ours takes at most `times` the peer's time."""
+    return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit=f"≤ {times:g}×", is_ok=ours <= times * peer)
+
+
+def at_least_faster(what: str, ours: float, peer_name: str, peer: float, times: float) -> Row:
+    """Make a row that holds when the peer takes at least `times` our time."""
+    return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit=f"≤ 1/{times:g}", is_ok=ours * times <= peer)
+
+
+def within_seconds(what: str, ours: float, peer_name: str, peer: float, seconds: float) -> Row:
+    """Make a row that holds when ours takes less than `seconds`; the peer shows what the machine can do."""
+    return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit=f"< {_say_seconds(seconds)}", is_ok=ours < seconds)
+
+
+def over_peer(what: str, ours: float, peer_name: str, peer: float, seconds: float) -> Row:
+    """Make a row that holds when ours takes less than `seconds` longer than the peer."""
+    return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit=f"< +{_say_seconds(seconds)}", is_ok=ours - peer < seconds)
+
+
+def medians(rounds: int, *steps: Callable[[], float | None]) -> list[float]:
+    """Run the steps in turn, `rounds` times, and return each one's median seconds.
+
+    A step that returns a number has measured itself; another is measured from outside. One turn before the first
+    warms caches and counts for nothing.
+    """
+    seconds: list[list[float]] = [[] for _ in steps]
+    for number in range(rounds + 1):
+        for step, found in zip(steps, seconds, strict=True):
+            start = perf_counter()
+            own = step()
+            if number:
+                found.append(perf_counter() - start if own is None else own)
+    return [statistics.median(found) for found in seconds]
+
+
+def command(*words: str | Path, home: Path | None = None) -> Callable[[], None]:
+    """Return a step that runs a program to its end; its exit code must be 0."""
+    environment = {**os.environ, **({"MODELREG_HOME": str(home)} if home else {})}
+    return lambda: run(*words, environment=environment)
+
+
+def run(*words: str | Path, environment: dict[str, str]) -> None:
+    """Run a program to its end.
+
+    Raises
+    ------
+    RuntimeError
+        If its exit code is not 0; a failed program measures nothing.
+    """
+    done = subprocess.run([str(word) for word in words], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, words))}: exit code {done.returncode}\n{done.stderr}")
+
+
+def show(row: Row) -> str:
+    """Return a row as one line of the table; see :data:`HEADING`."""
+    ratio = row.ours / row.peer
+    said = f"{ratio:.2f}×" if ratio >= 0.1 else f"1/{1 / ratio:.0f}"
+    return _LINE.format(
+        row.what, _say_seconds(row.ours), _say_seconds(row.peer), row.peer_name, said, row.limit, "ok" if row.is_ok else "MISSED"
+    )
+
+
+def _say_seconds(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
+
+
+_LINE = "{:<42} {:>9} {:>9}  {:<34} {:>7}  {:>8}  {}"
+HEADING = _LINE.format("what", "ours", "peer", "the peer", "ratio", "limit", "")
