@@ -1,0 +1,241 @@
+"""One story, told through every door: what is asked, and how each door asks it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jupyter_modelreg import errors
+from jupyter_modelreg.operations import find_operation
+
+SCRIPT = """
+import json, os
+
+def init():
+    global folder
+    folder = os.environ["AZUREML_MODEL_DIR"]
+
+def run(raw_data):
+    numbers = json.loads(raw_data)["data"]
+    if not numbers:
+        raise ValueError("no numbers")
+    with open(os.path.join(folder, "weights", "scale.txt")) as stream:
+        return [number * float(stream.read()) for number in numbers]
+"""
+
+# Each step is (noun, verb, values). The steps that must fail stand among the others: an error changes nothing.
+STEPS: list[tuple[str, str, dict[str, Any]]] = [
+    ("model", "list", {}),
+    ("model", "show", {"name": "nobody"}),
+    (
+        "model",
+        "create",
+        {"name": "scaler", "path": "one/weights", "tags": {"stage": "dev", "team": "north"}, "description": "Scales"},
+    ),
+    ("model", "create", {"name": "scaler", "path": "two/weights", "stage": "Production", "tags": {"stage": "prod"}}),
+    ("model", "create", {"name": "scaler", "version": "1", "path": "one/weights"}),
+    ("model", "create", {"name": "scaler", "version": "1", "path": "two/weights"}),
+    ("model", "create", {"name": "scaler", "version": "latest", "path": "two/weights"}),
+    ("model", "create", {"name": "no such/name", "path": "one/weights"}),
+    ("model", "create", {"name": "other", "path": "three/weights"}),
+    ("model", "create", {"name": "other", "path": "one/weights", "type": "mlflow_model"}),
+    ("model", "create", {"name": "other"}),
+    ("model", "create", {"name": "copy", "path": "azureml:scaler@latest"}),
+    ("model", "create", {"name": "copy", "path": "azureml://jobs/j/outputs/o/paths/p"}),
+    ("model", "create", {"name": "copy", "path": "azureml://registries/r/models/m/versions/1"}),
+    ("model", "list", {}),
+    ("model", "list", {"name": "scaler"}),
+    ("model", "list", {"tags": {"stage": "prod"}}),
+    ("model", "list", {"include_archived": True, "archived_only": True}),
+    ("model", "show", {"name": "scaler"}),
+    ("model", "show", {"name": "scaler", "label": "latest"}),
+    ("model", "show", {"name": "scaler", "label": "champion"}),
+    ("model", "show", {"name": "scaler:1"}),
+    ("model", "show", {"name": "scaler", "version": "9"}),
+    ("model", "show", {"name": "scaler", "version": "1", "label": "latest"}),
+    ("model", "update", {"name": "scaler", "version": "1", "set": ["tags.stage=test", "description=Old"]}),
+    ("model", "update", {"name": "scaler", "version": "1", "remove": ["tags.team"]}),
+    ("model", "update", {"name": "scaler", "version": "1", "set": ["path=elsewhere"]}),
+    ("model", "compare", {"name": "scaler"}),
+    ("model", "archive", {"name": "scaler", "version": "1"}),
+    ("model", "list", {"name": "scaler"}),
+    ("model", "archive", {"name": "scaler"}),
+    ("model", "list", {}),
+    ("model", "restore", {"name": "scaler", "version": "1"}),
+    ("model", "restore", {"name": "scaler"}),
+    ("model", "restore", {"name": "scaler", "version": "1"}),
+    ("model", "list", {"name": "scaler", "archived_only": True}),
+    ("model", "download", {"name": "scaler", "label": "latest", "download_path": "down"}),
+    ("model", "share", {"name": "scaler", "version": "1", "share_with_name": "s", "share_with_version": "1", "registry_name": "r"}),
+    ("online-endpoint", "create", {"name": "x"}),
+    ("online-endpoint", "create", {"name": "story", "tags": {"a": "b"}}),
+    ("online-endpoint", "create", {"name": "story"}),
+    ("online-endpoint", "invoke", {"name": "story", "data": "{}"}),
+    (
+        "online-deployment",
+        "create",
+        {"name": "blue", "endpoint_name": "story", "model": "azureml:scaler:2", "scoring_script": "code/score.py", "all_traffic": True},
+    ),
+    ("online-endpoint", "show", {"name": "story"}),
+    ("online-deployment", "show", {"name": "blue", "endpoint_name": "story"}),
+    ("online-deployment", "show", {"name": "green", "endpoint_name": "story"}),
+    ("online-endpoint", "invoke", {"name": "story", "data": '{"data": [1, 2]}'}),
+    ("online-endpoint", "invoke", {"name": "story", "data": '{"data": []}'}),
+    ("online-endpoint", "invoke", {"name": "story", "data": '{"data": [1]}', "deployment_name": "green"}),
+    ("model", "show", {"name": "scaler", "version": "2"}),
+    ("model", "delete", {"name": "scaler", "version": "2", "yes": True}),
+    ("online-deployment", "delete", {"name": "blue", "endpoint_name": "story", "yes": True}),
+    ("online-endpoint", "update", {"name": "story", "traffic": "blue=0"}),
+    ("online-endpoint", "update", {"name": "story", "traffic": "blue=120"}),
+    ("online-endpoint", "list", {}),
+    ("online-endpoint", "delete", {"name": "story", "yes": True}),
+    ("online-endpoint", "list", {}),
+    ("model", "delete", {"name": "scaler", "version": "2", "yes": True}),
+    ("model", "create", {"name": "scaler", "version": "2", "path": "two/weights"}),
+    ("model", "create", {"name": "scaler", "path": "two/weights"}),
+    ("model", "delete", {"name": "copy", "yes": True}),
+    ("model", "list", {}),
+    ("datastore", "list", {}),
+    ("datastore", "show", {"name": "elsewhere"}),
+]
+
+Answer = Any
+Door = Callable[[str, str, dict[str, Any]], Answer]
+
+
+def make_files(folder: Path) -> None:
+    """Write what the story registers."""
+    for name, scale in (("one", "2"), ("two", "3")):
+        (folder / name / "weights").mkdir(parents=True)
+        (folder / name / "weights" / "scale.txt").write_text(scale)
+    (folder / "code").mkdir()
+    (folder / "code" / "score.py").write_text(SCRIPT)
+
+
+def tell(door: Door) -> list[Answer]:
+    """Ask every step and return what came back, without what differs from run to run."""
+    return [_scrub(_ask(door, noun, verb, values)) for noun, verb, values in STEPS]
+
+
+def _ask(door: Door, noun: str, verb: str, values: dict[str, Any]) -> Answer:
+    try:
+        return door(noun, verb, values)
+    except errors.ModelRegistryError as error:
+        return {"error": type(error).__name__, "message": error.message}
+
+
+def ask_python(noun: str, verb: str, values: dict[str, Any]) -> Answer:
+    """Ask through ``MLClient``: the same row its methods run."""
+    from jupyter_modelreg import MLClient
+
+    client = MLClient()
+    answer = client.models._run(noun, verb, **values)
+    return [item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict()
+
+
+def ask_shell(noun: str, verb: str, values: dict[str, Any]) -> Answer:
+    """Ask through the command line's ``main``, as the installed script calls it."""
+    from jupyter_modelreg.doors.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([noun, verb, *_words(noun, verb, values), "-o", "json"])
+    if code == 0:
+        return json.loads(out.getvalue())
+    message = err.getvalue().split("\n\n")[0].strip().removeprefix("ERROR: ")
+    return {"exit": code, "message": message}
+
+
+def magic_door() -> Door:
+    """Return a door that asks through line magics in an IPython of its own."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell()
+    shell.run_line_magic("load_ext", "jupyter_modelreg")
+
+    def ask(noun: str, verb: str, values: dict[str, Any]) -> Answer:
+        shown = shell.run_line_magic(find_operation(noun, verb).magic, shlex.join(_words(noun, verb, values)))
+        answer = shown.answer
+        return [item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict()
+
+    return ask
+
+
+def rest_door(url: str, token: str) -> Door:
+    """Return a door that asks a running Jupyter server."""
+
+    def ask(noun: str, verb: str, values: dict[str, Any]) -> Answer:
+        operation = find_operation(noun, verb)
+        address = f"{url}jupyter-modelreg/{noun}/{verb}"
+        headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
+        if operation.reads:
+            address += "?" + urllib.parse.urlencode(_pairs(values))
+            request = urllib.request.Request(address, headers=headers)
+        else:
+            request = urllib.request.Request(address, json.dumps(values).encode(), headers, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            said = json.load(error)
+            return {"status": error.code, "error": said["error"], "message": said["message"]}
+
+    return ask
+
+
+def _pairs(values: dict[str, Any]) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            pairs += [(key, f"{name}={text}") for name, text in value.items()]
+        elif isinstance(value, list):
+            pairs += [(key, str(item)) for item in value]
+        else:
+            pairs.append((key, str(value).lower() if isinstance(value, bool) else str(value)))
+    return pairs
+
+
+def _words(noun: str, verb: str, values: dict[str, Any]) -> list[str]:
+    words: list[str] = []
+    for key, value in values.items():
+        flag = "--" + key.replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif isinstance(value, dict):
+            words += [flag, *(f"{name}={text}" for name, text in value.items())]
+        elif isinstance(value, list):
+            words += [flag, *value]
+        else:
+            words += [flag, str(value)]
+    return words
+
+
+_VARYING = {"created_at", "last_modified_at", "seconds", "pid", "port", "scoring_uri", "openapi_uri", "primaryKey", "secondaryKey"}
+
+
+def _scrub(answer: Answer) -> Answer:
+    if isinstance(answer, dict):
+        return {key: "…" if key in _VARYING else _scrub(value) for key, value in answer.items()}
+    if isinstance(answer, list):
+        return [_scrub(item) for item in answer]
+    if isinstance(answer, str):
+        text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", answer)
+        return text.replace(os.environ["MODELREG_HOME"], "HOME").replace(os.getcwd(), "HERE")
+    return answer
+
+
+def error_class(answer: Answer) -> type[errors.ModelRegistryError] | None:
+    """Return the class of error in a transcript's answer, or None."""
+    if isinstance(answer, dict) and "error" in answer and "message" in answer:
+        return getattr(errors, str(answer["error"]))
+    return None

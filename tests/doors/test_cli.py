@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jupyter_modelreg import __version__
+from jupyter_modelreg.doors.cli import main
+from jupyter_modelreg.operations import COMING, NOUNS
+
+
+@pytest.fixture
+def churn(tmp_path: Path) -> Path:
+    """A registered model."""
+    (tmp_path / "churn.txt").write_text("weights")
+    assert main(["model", "create", "-n", "churn", "-p", "churn.txt", "--tags", "stage=dev", "-o", "none"]) == 0
+    return tmp_path
+
+
+def run(*words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "jupyter_modelreg", *words], input=stdin or "", capture_output=True, text=True, timeout=60)
+
+
+def test_help_names_every_noun(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(noun in out for noun in NOUNS)
+
+
+def test_a_nouns_help_names_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model"]) == 0
+    assert "restore" in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"modelreg {__version__}"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["modle"], 2, 'Did you mean "model"?'),
+        (["model", "crate"], 2, 'Did you mean "create"?'),
+        (["model", "show", "churn"], 3, 'There is no model "churn"'),
+        (["model", "show", "-n"], 2, "expected one argument"),
+    ],
+)
+def test_an_error_is_one_line_with_its_exit_code(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == code
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.startswith("ERROR: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("noun", COMING)
+def test_what_a_later_version_brings_says_so(noun: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([noun, "create", "-f", "x.yml"]) == 6
+    assert "later version" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("churn")
+class TestOutput:
+    def test_a_program_reads_json(self) -> None:
+        done = run("model", "show", "churn")
+        assert json.loads(done.stdout)["version"] == "1"
+
+    def test_a_query_selects(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["model", "show", "churn", "--query", "tags.stage", "-o", "tsv"]) == 0
+        assert capsys.readouterr().out == "dev\n"
+
+    def test_a_wrong_query_is_the_callers_error(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["model", "list", "--query", "[?"]) == 2
+        assert "JMESPath" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("output", ["json", "jsonc", "table", "tsv", "yaml", "yamlc"])
+    def test_every_format_has_the_name(self, output: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["model", "list", "-o", output]) == 0
+        assert "churn" in capsys.readouterr().out
+
+    def test_none_prints_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["model", "list", "-o", "none"]) == 0
+        assert capsys.readouterr().out == ""
+
+    def test_a_reader_that_leaves_early_is_no_error(self) -> None:
+        line = f"{sys.executable} -m jupyter_modelreg model show churn | head -c 1"
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_deleting_asks_and_without_a_terminal_needs_yes(self) -> None:
+        done = run("model", "delete", "churn")
+        assert done.returncode == 2
+        assert "add --yes" in done.stderr
+        assert run("model", "delete", "churn", "--yes").returncode == 0
+        assert run("model", "show", "churn").returncode == 3
+
+
+def test_a_yaml_file_may_come_from_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "m.txt").write_text("weights")
+    done = run("model", "create", "-f", "-", stdin="name: churn\npath: m.txt\ntags: {a: 1}\n")
+    assert json.loads(done.stdout)["tags"] == {"a": "1"}
+
+
+def test_what_show_prints_registers_again(churn: Path) -> None:
+    shown = run("model", "show", "churn", "-o", "yaml").stdout
+    (churn / "shown.yml").write_text(shown)
+    again = run("model", "create", "-f", "shown.yml")
+    assert (again.returncode, json.loads(again.stdout or "{}").get("version")) == (0, "1"), again.stderr
+
+
+def test_a_yaml_error_names_file_line_and_nearest_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "m.yml").write_text("name: churn\npath: .\ndescripton: x\n")
+    assert main(["model", "create", "-f", "m.yml"]) == 2
+    err = capsys.readouterr().err
+    assert "m.yml:3" in err
+    assert 'Did you mean "description"?' in err

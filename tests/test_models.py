@@ -1,0 +1,193 @@
+"""Operations on models, told through the table with real files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_modelreg.commands.model import (
+    ArchiveModel,
+    CompareModels,
+    CreateModel,
+    DeleteModel,
+    DownloadModel,
+    ListModels,
+    RestoreModel,
+    ShowModel,
+    UpdateModel,
+)
+from jupyter_modelreg.entities import Lineage, Model
+from jupyter_modelreg.errors import Conflict, Corrupted, InvalidInput, NotFound, Refused, UnsafeModel
+from jupyter_modelreg.models import (
+    archive_model,
+    compare_models,
+    create_model,
+    delete_model,
+    download_model,
+    list_models,
+    load_model,
+    register_object,
+    restore_model,
+    show_model,
+    update_model,
+)
+from jupyter_modelreg.workspace import Workspace
+
+
+@pytest.fixture
+def churn(workspace: Workspace, tmp_path: Path) -> Model:
+    """Version 1 of churn, a folder of two files."""
+    (tmp_path / "weights" / "deep").mkdir(parents=True)
+    (tmp_path / "weights" / "a.txt").write_text("one")
+    (tmp_path / "weights" / "deep" / "b.txt").write_text("two")
+    return create_model(workspace, CreateModel(name="churn", path="weights", tags={"stage": "dev"}))
+
+
+def classifier(**options: Any) -> tuple[Any, Any]:
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    data = load_breast_cancer(as_frame=True)
+    return make_pipeline(StandardScaler(), LogisticRegression(**options)).fit(data.data, data.target), data.data
+
+
+def names(models: list[Model]) -> list[str]:
+    return [f"{item.name}:{item.version}" for item in models]
+
+
+def test_a_version_remembers_who_when_and_what(churn: Model) -> None:
+    assert (churn.name, churn.version, churn.type) == ("churn", "1", "custom_model")
+    assert churn.size_bytes == 6
+    assert churn.creation_context
+    assert str(churn.creation_context.created_at).endswith("Z")
+    assert str(churn.path).startswith("azureml://datastores/workspaceblobstore/paths/LocalUpload/")
+
+
+def test_neither_file_nor_path_is_azures_own_error(workspace: Workspace) -> None:
+    with pytest.raises(InvalidInput, match="Please provide either --file/-f or --name/-n and --path/-p"):
+        create_model(workspace, CreateModel(name="churn"))
+
+
+def test_a_path_that_does_not_exist_changes_nothing(workspace: Workspace, churn: Model) -> None:
+    with pytest.raises(NotFound, match="wieghts"):
+        create_model(workspace, CreateModel(name="churn", path="wieghts"))
+    assert names(list_models(workspace, ListModels(name="churn"))) == ["churn:1"]
+
+
+def test_the_path_of_a_version_leads_back_to_its_files(workspace: Workspace, churn: Model) -> None:
+    again = create_model(workspace, CreateModel(name="copy", path=str(churn.path)))
+    assert again.digest == churn.digest
+
+
+def test_a_version_can_be_made_of_another(workspace: Workspace, churn: Model) -> None:
+    copy = create_model(workspace, CreateModel(name="copy", path="azureml:churn@latest"))
+    assert (copy.digest, copy.path) == (churn.digest, "azureml:churn@latest")
+
+
+def test_a_model_registers_from_the_default_datastore(workspace: Workspace) -> None:
+    folder = Path(workspace.datastore_path("workspaceblobstore")) / "models"
+    folder.mkdir(parents=True)
+    (folder / "m.txt").write_text("x")
+    reference = "azureml://datastores/workspaceblobstore/paths/models/m.txt"
+    assert create_model(workspace, CreateModel(name="stored", path=reference)).path == reference
+
+
+def test_show_lists_files_and_takes_the_latest_by_itself(workspace: Workspace, churn: Model) -> None:
+    shown = show_model(workspace, ShowModel(name="churn"))
+    assert [item.path for item in shown.files or []] == ["a.txt", "deep/b.txt"]
+    assert shown.endpoints == []
+    assert shown.scan
+    assert shown.scan.verdict == "data-only"
+
+
+@pytest.mark.parametrize("name", ["churn:1", "churn@latest", "azureml:churn:1", "azureml:churn:latest"])
+def test_a_name_may_carry_its_version_or_label(workspace: Workspace, churn: Model, name: str) -> None:
+    assert show_model(workspace, ShowModel(name=name)).version == "1"
+
+
+def test_only_the_mutable_fields_change(workspace: Workspace, churn: Model) -> None:
+    changed = update_model(workspace, UpdateModel(name="churn", set=["tags.stage=prod", "description=Better"], add=["properties a=b"]))
+    assert (changed.tags, changed.description, changed.properties) == ({"stage": "prod"}, "Better", {"a": "b"})
+    for change in ("path=elsewhere", "type=mlflow_model", "version=7", "digest=x"):
+        with pytest.raises(InvalidInput, match="never changes after registration"):
+            update_model(workspace, UpdateModel(name="churn", set=[change]))
+    assert update_model(workspace, UpdateModel(name="churn", remove=["tags.stage"])).tags == {}
+
+
+def test_archiving_a_model_hides_every_version_and_new_ones(workspace: Workspace, churn: Model) -> None:
+    archive_model(workspace, ArchiveModel(name="churn"))
+    assert list_models(workspace, ListModels()) == []
+    newer = create_model(workspace, CreateModel(name="churn", path="weights"))
+    assert newer.is_archived
+    with pytest.raises(Conflict, match="restore"):
+        restore_model(workspace, RestoreModel(name="churn:1"))
+    restore_model(workspace, RestoreModel(name="churn"))
+    assert "churn:1" in names(list_models(workspace, ListModels(name="churn")))
+
+
+def test_a_download_is_what_was_registered(workspace: Workspace, churn: Model, tmp_path: Path) -> None:
+    done = download_model(workspace, DownloadModel(name="churn", download_path=str(tmp_path / "out")))
+    assert (tmp_path / "out" / "churn" / "weights" / "deep" / "b.txt").read_text() == "two"
+    assert sorted(done.files) == ["weights/a.txt", "weights/deep/b.txt"]
+
+
+def test_a_damaged_file_is_not_handed_out(workspace: Workspace, churn: Model, tmp_path: Path) -> None:
+    file = (show_model(workspace, ShowModel(name="churn")).files or [])[0]
+    blob = next((Path(workspace.home) / "store" / "blobs").rglob(file.digest))
+    blob.chmod(0o644)
+    blob.write_text("eno")
+    with pytest.raises(Corrupted, match=r"a\.txt"):
+        download_model(workspace, DownloadModel(name="churn", download_path=str(tmp_path / "out")))
+    assert not (tmp_path / "out" / "churn" / "weights" / "a.txt").exists()
+
+
+def test_a_deleted_number_is_never_used_again(workspace: Workspace, churn: Model) -> None:
+    assert delete_model(workspace, DeleteModel(name="churn", version="1")).names == ["churn:1"]
+    with pytest.raises(Conflict, match="cannot be recreated"):
+        create_model(workspace, CreateModel(name="churn", version="1", path="weights"))
+    assert create_model(workspace, CreateModel(name="churn", path="weights")).version == "2"
+
+
+def test_a_live_object_comes_back_alive(workspace: Workspace) -> None:
+    model, frame = classifier()
+    registered = register_object(
+        workspace, CreateModel(name="cancer"), model, sample=frame, metrics={"accuracy": 0.98}, lineage=Lineage(code="fit()")
+    )
+    assert (registered.flavor, registered.metrics) == ("sklearn", {"accuracy": 0.98})
+    assert registered.signature
+    assert registered.signature.inputs[0].name == "mean radius"
+    assert registered.scan
+    assert registered.scan.verdict == "data-only"
+    loaded = load_model(workspace, ShowModel(name="cancer"))
+    assert (loaded.predict(frame) == model.predict(frame)).all()
+
+
+def test_an_object_without_a_safe_format_is_refused_until_allowed(workspace: Workspace) -> None:
+    with pytest.raises(Refused, match="allow"):
+        register_object(workspace, CreateModel(name="odd"), lambda rows: rows)
+    assert list_models(workspace, ListModels()) == []
+    with pytest.warns(UserWarning, match="pickle"):
+        register_object(workspace, CreateModel(name="odd"), lambda rows: rows, allow_pickle=True)
+    with pytest.raises(UnsafeModel, match="trust"):
+        load_model(workspace, ShowModel(name="odd"))
+    assert load_model(workspace, ShowModel(name="odd"), trust=True)(3) == 3
+
+
+def test_two_versions_compare_by_what_differs(workspace: Workspace) -> None:
+    for strength in (0.01, 1.0):
+        model, frame = classifier(C=strength)
+        register_object(workspace, CreateModel(name="cancer"), model, sample=frame, metrics={"accuracy": strength})
+    compared = compare_models(workspace, CompareModels(name="cancer"))
+    assert (compared.first, compared.second) == ("cancer:1", "cancer:2")
+    assert compared.metrics == {"accuracy": [0.01, 1.0]}
+    deltas = {item.name: item.delta for item in compared.differences if item.group == "metrics"}
+    assert deltas == {"accuracy": pytest.approx(0.99)}
+
+
+def test_one_version_cannot_be_compared(workspace: Workspace, churn: Model) -> None:
+    with pytest.raises(NotFound, match="one version"):
+        compare_models(workspace, CompareModels(name="churn"))
