@@ -1,0 +1,299 @@
+"""Operations on endpoints: real worker processes on real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_modelreg.commands.model import CreateModel, DeleteModel
+from jupyter_modelreg.commands.online import (
+    CreateOnlineDeployment,
+    CreateOnlineEndpoint,
+    DeleteOnlineEndpoint,
+    DeployModel,
+    GetOnlineDeploymentLogs,
+    GetOnlineEndpointCredentials,
+    InvokeOnlineEndpoint,
+    ListOnlineEndpoints,
+    RegenerateOnlineEndpointKeys,
+    ShowOnlineEndpoint,
+    UpdateOnlineEndpoint,
+)
+from jupyter_modelreg.errors import Conflict, InvalidInput, NotFound, NotYet, Unavailable, UnsafeModel
+from jupyter_modelreg.models import create_model, delete_model, register_object
+from jupyter_modelreg.online import (
+    create_deployment,
+    create_endpoint,
+    delete_endpoint,
+    deploy_model,
+    get_keys,
+    get_logs,
+    invoke_endpoint,
+    list_endpoints,
+    regenerate_keys,
+    show_endpoint,
+    update_endpoint,
+)
+from jupyter_modelreg.workspace import Workspace
+
+SCRIPT = """
+import json, os
+
+def init():
+    global scale
+    with open(os.path.join(os.environ["AZUREML_MODEL_DIR"], "scale.txt")) as stream:
+        scale = float(stream.read())
+    print("scale is", scale)
+
+def run(raw_data):
+    return [scale * number for number in json.loads(raw_data)["data"]]
+"""
+
+
+@pytest.fixture
+def workspace(workspace: Workspace) -> Iterator[Workspace]:
+    """A workspace whose endpoints end with the test."""
+    yield workspace
+    for endpoint in workspace.catalog.list_endpoints():
+        delete_endpoint(workspace, DeleteOnlineEndpoint(name=str(endpoint.name)))
+
+
+@pytest.fixture
+def scaler(workspace: Workspace, tmp_path: Path) -> Path:
+    """A model of one number and a folder with a script for it."""
+    (tmp_path / "scale.txt").write_text("2")
+    create_model(workspace, CreateModel(name="scaler", path="scale.txt"))
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "score.py").write_text(SCRIPT)
+    return tmp_path / "code" / "score.py"
+
+
+@pytest.fixture
+def cancer(workspace: Workspace) -> Any:
+    """A classifier registered from memory, and its frame."""
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    data = load_breast_cancer(as_frame=True)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(data.data, data.target)
+    register_object(workspace, CreateModel(name="cancer"), model, sample=data.data)
+    return model, data.data
+
+
+def deploy_script(workspace: Workspace, script: Path, endpoint: str = "scale") -> Any:
+    command = DeployModel(name="scaler", endpoint_name=endpoint, scoring_script=str(script))
+    return deploy_model(workspace, command)
+
+
+def ask(workspace: Workspace, endpoint: str, body: object) -> Any:
+    return invoke_endpoint(workspace, InvokeOnlineEndpoint(name=endpoint, data=json.dumps(body))).body
+
+
+def request(url: str, method: str, path: str, *, key: str = "", body: bytes | None = None) -> tuple[int, bytes]:
+    host = url.removeprefix("http://").split("/")[0]
+    connection = http.client.HTTPConnection(host, timeout=20)
+    connection.request(method, path, body, {"Authorization": f"Bearer {key}"} if key else {})
+    response = connection.getresponse()
+    answer = response.status, response.read()
+    connection.close()
+    return answer
+
+
+def test_a_model_registered_from_memory_needs_no_script(workspace: Workspace, cancer: Any) -> None:
+    model, frame = cancer
+    endpoint = create_endpoint(workspace, CreateOnlineEndpoint(name="cancer", model="azureml:cancer:latest"))
+    assert (endpoint.state, endpoint.provisioning_state, endpoint.traffic) == ("healthy", "Succeeded", {"default": 100})
+    rows = frame.head(3)
+    split = {"columns": list(rows.columns), "index": [0, 1, 2], "data": rows.values.tolist()}
+    assert ask(workspace, "cancer", {"input_data": split}) == model.predict(rows).tolist()
+
+
+def test_a_scoring_script_serves_its_own_way(workspace: Workspace, scaler: Path) -> None:
+    endpoint = deploy_script(workspace, scaler)
+    assert endpoint.state == "healthy"
+    assert ask(workspace, "scale", {"data": [1, 2]}) == [2.0, 4.0]
+    assert "scale is 2.0" in get_logs(workspace, GetOnlineDeploymentLogs(name="default", endpoint_name="scale")).text
+
+
+def test_yaml_files_of_azure_make_an_endpoint(workspace: Workspace, scaler: Path, tmp_path: Path) -> None:
+    (tmp_path / "endpoint.yml").write_text("$schema: x\nname: scale\nauth_mode: key\n")
+    (tmp_path / "blue.yml").write_text(
+        "name: blue\nendpoint_name: scale\nmodel: azureml:scaler:1\n"
+        "code_configuration:\n  code: ./code\n  scoring_script: score.py\n"
+        "environment: azureml://registries/azureml/environments/sklearn-1.5/labels/latest\n"
+        "instance_type: Standard_DS3_v2\ninstance_count: 1\n"
+    )
+    create_endpoint(workspace, CreateOnlineEndpoint(file="endpoint.yml"))
+    deployment = create_deployment(workspace, CreateOnlineDeployment(file="blue.yml", all_traffic=True))
+    assert (deployment.state, deployment.model) == ("healthy", "azureml:scaler:1")
+    assert ask(workspace, "scale", {"data": [3]}) == [6.0]
+
+
+def test_a_deployment_without_traffic_answers_only_by_name(workspace: Workspace, scaler: Path) -> None:
+    create_endpoint(workspace, CreateOnlineEndpoint(name="scale"))
+    create_deployment(
+        workspace, CreateOnlineDeployment(name="blue", endpoint_name="scale", model="azureml:scaler:1", scoring_script=str(scaler))
+    )
+    with pytest.raises(NotFound, match="positive"):
+        ask(workspace, "scale", {"data": [1]})
+    named = InvokeOnlineEndpoint(name="scale", data='{"data": [1]}', deployment_name="blue")
+    assert invoke_endpoint(workspace, named).body == [2.0]
+    update_endpoint(workspace, UpdateOnlineEndpoint(name="scale", traffic="blue=100"))
+    assert ask(workspace, "scale", {"data": [1]}) == [2.0]
+
+
+def test_strangers_are_refused_and_a_new_key_replaces_the_old(workspace: Workspace, scaler: Path) -> None:
+    url = str(deploy_script(workspace, scaler).scoring_uri)
+    old = get_keys(workspace, GetOnlineEndpointCredentials(name="scale"))
+    assert request(url, "POST", "/score", body=b'{"data": [1]}')[0] == 401
+    assert request(url, "POST", "/score", body=b'{"data": [1]}', key="wrong")[0] == 401
+    assert request(url, "POST", "/score", body=b'{"data": [1]}', key=old.secondary_key) == (200, b"[2.0]")
+    new = regenerate_keys(workspace, RegenerateOnlineEndpointKeys(name="scale", key_type="primary"))
+    assert new.primary_key != old.primary_key
+    assert request(url, "POST", "/score", body=b'{"data": [1]}', key=old.primary_key)[0] == 401
+    assert request(url, "POST", "/score", body=b'{"data": [1]}', key=new.primary_key)[0] == 200
+    assert (Path(workspace.home) / "endpoints" / "scale" / "keys.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_script_that_fails_shows_its_own_traceback_and_leaves_nothing(workspace: Workspace, scaler: Path) -> None:
+    scaler.write_text("def init():\n    raise RuntimeError('no coffee')\n\ndef run(raw_data):\n    return 1\n")
+    with pytest.raises(Unavailable, match="no coffee") as caught:
+        deploy_script(workspace, scaler)
+    assert 'score.py", line 2, in init' in caught.value.detail
+    assert list_endpoints(workspace, ListOnlineEndpoints()) == []
+    assert not (Path(workspace.home) / "endpoints" / "scale").exists()
+
+
+def test_a_failed_replacement_leaves_the_old_one_answering(workspace: Workspace, scaler: Path) -> None:
+    before = deploy_script(workspace, scaler)
+    good = scaler.read_text()
+    scaler.write_text("def init():\n    raise RuntimeError('no coffee')\n\ndef run(raw_data):\n    return 1\n")
+    with pytest.raises(Unavailable, match="no coffee"):
+        deploy_script(workspace, scaler)
+    assert ask(workspace, "scale", {"data": [1]}) == [2.0]
+    scaler.write_text(good.replace("scale * number", "scale * number + 1"))
+    after = deploy_script(workspace, scaler)
+    assert after.scoring_uri == before.scoring_uri
+    assert ask(workspace, "scale", {"data": [1]}) == [3.0]
+
+
+def test_no_request_is_lost_while_a_deployment_is_replaced(workspace: Workspace, scaler: Path) -> None:
+    url = str(deploy_script(workspace, scaler).scoring_uri)
+    key = get_keys(workspace, GetOnlineEndpointCredentials(name="scale")).primary_key
+    answers: list[tuple[int, bytes]] = []
+    stop = threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            answers.append(request(url, "POST", "/score", body=b'{"data": [1]}', key=key))
+
+    caller = threading.Thread(target=load)
+    caller.start()
+    scaler.write_text(scaler.read_text().replace("scale * number", "scale * number + 1"))
+    deploy_script(workspace, scaler)
+    time.sleep(0.2)
+    stop.set()
+    caller.join()
+    assert {status for status, _ in answers} == {200}
+    assert answers[0][1] == b"[2.0]"
+    assert answers[-1][1] == b"[3.0]"
+
+
+def test_a_script_without_run_is_refused_before_anything_starts(workspace: Workspace, scaler: Path) -> None:
+    scaler.write_text("def init():\n    pass\n")
+    with pytest.raises(InvalidInput, match=r"score\.py.*run"):
+        deploy_script(workspace, scaler)
+    assert list_endpoints(workspace, ListOnlineEndpoints()) == []
+
+
+def test_a_model_that_would_run_code_is_not_served_unless_trusted(workspace: Workspace) -> None:
+    with pytest.warns(UserWarning, match="pickle"):
+        register_object(workspace, CreateModel(name="odd"), lambda rows: rows, allow_pickle=True)
+    with pytest.raises(UnsafeModel, match="trust"):
+        deploy_model(workspace, DeployModel(name="odd", endpoint_name="odd"))
+    assert list_endpoints(workspace, ListOnlineEndpoints()) == []
+
+
+def test_a_deployed_version_cannot_be_deleted(workspace: Workspace, scaler: Path) -> None:
+    deploy_script(workspace, scaler)
+    with pytest.raises(Conflict, match="scale/default"):
+        delete_model(workspace, DeleteModel(name="scaler", version="1"))
+    with pytest.raises(Conflict, match="scale/default"):
+        delete_model(workspace, DeleteModel(name="scaler"))
+
+
+def test_a_second_deployment_says_that_it_comes_later(workspace: Workspace, scaler: Path) -> None:
+    deploy_script(workspace, scaler)
+    with pytest.raises(NotYet, match="later version"):
+        create_deployment(workspace, CreateOnlineDeployment(name="green", endpoint_name="scale", model="azureml:scaler:1"))
+
+
+def test_a_port_in_use_is_named(workspace: Workspace, cancer: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(Unavailable, match=f"{port} is in use"):
+            create_endpoint(workspace, CreateOnlineEndpoint(name="cancer", model="cancer", port=port))
+    assert list_endpoints(workspace, ListOnlineEndpoints()) == []
+
+
+def test_a_killed_worker_shows_as_stopped_and_deploys_again_on_its_port(workspace: Workspace, scaler: Path) -> None:
+    before = deploy_script(workspace, scaler)
+    process = workspace.catalog.get_process("scale", "default")
+    assert process
+    os.kill(process["pid"], signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while show_endpoint(workspace, ShowOnlineEndpoint(name="scale")).state != "stopped" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert show_endpoint(workspace, ShowOnlineEndpoint(name="scale")).state == "stopped"
+    with pytest.raises(Unavailable, match="stopped"):
+        ask(workspace, "scale", {"data": [1]})
+    assert deploy_script(workspace, scaler).scoring_uri == before.scoring_uri
+    assert ask(workspace, "scale", {"data": [1]}) == [2.0]
+
+
+def test_deleting_an_endpoint_leaves_no_process_and_no_file(workspace: Workspace, scaler: Path) -> None:
+    deploy_script(workspace, scaler)
+    process = workspace.catalog.get_process("scale", "default")
+    assert process
+    delete_endpoint(workspace, DeleteOnlineEndpoint(name="scale"))
+    assert not Path(f"/proc/{process['pid']}/cmdline").exists() or not Path(f"/proc/{process['pid']}/cmdline").read_bytes()
+    assert not (Path(workspace.home) / "endpoints" / "scale").exists()
+
+
+@pytest.mark.parametrize("name", ["x", "1st", "has space", "dash-", "a" * 33, "../up", "a/b"])
+def test_a_name_that_is_none_is_refused(workspace: Workspace, name: str) -> None:
+    with pytest.raises(InvalidInput, match="3 to 32 letters"):
+        create_endpoint(workspace, CreateOnlineEndpoint(name=name))
+
+
+@pytest.mark.parametrize(
+    ("traffic", "error", "message"),
+    [
+        ("default=101", InvalidInput, "less than or equal to 100"),
+        ("default=50,green=50", InvalidInput, "Do not add a delimiter"),
+        ("green=100", NotFound, "no deployment"),
+        ("default=50", NotYet, "later version"),
+        ("default", InvalidInput, "NAME=PERCENT"),
+    ],
+)
+def test_traffic_that_makes_no_sense_changes_nothing(
+    workspace: Workspace, scaler: Path, traffic: str, error: type[Exception], message: str
+) -> None:
+    deploy_script(workspace, scaler)
+    with pytest.raises(error, match=message):
+        update_endpoint(workspace, UpdateOnlineEndpoint(name="scale", traffic=traffic))
+    assert show_endpoint(workspace, ShowOnlineEndpoint(name="scale")).traffic == {"default": 100}
