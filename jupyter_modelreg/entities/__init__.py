@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .answers import Check, Comparison, Deleted, Difference, Downloaded, Invocation, LogText, Setting
-    from .datastore import Datastore
-    from .environment import BuildContext, Environment
-    from .model import ColumnSpec, CreationContext, Lineage, Model, Scan, Signature
-    from .online import (
-        CodeConfiguration,
-        EndpointKeys,
-        KubernetesOnlineDeployment,
-        KubernetesOnlineEndpoint,
-        ManagedOnlineDeployment,
-        ManagedOnlineEndpoint,
-        OnlineDeployment,
-        OnlineEndpoint,
-        OnlineRequestSettings,
-        ProbeSettings,
-    )
+if TYPE_CHECKING:  # `as` tells type checkers that a name is public
+    from .answers import Check as Check
+    from .answers import Comparison as Comparison
+    from .answers import Deleted as Deleted
+    from .answers import Difference as Difference
+    from .answers import Downloaded as Downloaded
+    from .answers import Invocation as Invocation
+    from .answers import LogText as LogText
+    from .answers import Setting as Setting
+    from .datastore import Datastore as Datastore
+    from .environment import BuildContext as BuildContext
+    from .environment import Environment as Environment
+    from .model import ColumnSpec as ColumnSpec
+    from .model import CreationContext as CreationContext
+    from .model import Lineage as Lineage
+    from .model import Model as Model
+    from .model import Scan as Scan
+    from .model import Signature as Signature
+    from .online import CodeConfiguration as CodeConfiguration
+    from .online import EndpointKeys as EndpointKeys
+    from .online import KubernetesOnlineDeployment as KubernetesOnlineDeployment
+    from .online import KubernetesOnlineEndpoint as KubernetesOnlineEndpoint
+    from .online import ManagedOnlineDeployment as ManagedOnlineDeployment
+    from .online import ManagedOnlineEndpoint as ManagedOnlineEndpoint
+    from .online import OnlineDeployment as OnlineDeployment
+    from .online import OnlineEndpoint as OnlineEndpoint
+    from .online import OnlineRequestSettings as OnlineRequestSettings
+    from .online import ProbeSettings as ProbeSettings
 
 # Name -> module; imported on first use, since a shell that lists models needs one of them.
 _HOMES = {
