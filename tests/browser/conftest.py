@@ -80,7 +80,7 @@ def page(browser: Any, lab: str, request: pytest.FixtureRequest) -> Iterator[Any
     window = browser.new_page(viewport={"width": 1280, "height": 800})
     window.set_default_timeout(30_000)
     window.goto(f"{lab}/lab?token={TOKEN}&reset")
-    window.locator("#jp-main-dock-panel").wait_for()
+    window.locator("#jupyterlab-splash").wait_for(state="detached")
     yield window
     window.screenshot(path=_result(request.node.name))
     window.close()
