@@ -1,0 +1,106 @@
+"""Tables of the catalog and the way from each older layout to this one.
+
+Tags are rows keyed by (key, value, version) so that any tag is indexed and the newest come first; ``version.id`` grows
+with every creation. What only ``show`` reads stands in one JSON column.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from ..errors import Unavailable
+
+# Migration n brings a catalog of layout n to n + 1; never edit one that was released.
+MIGRATIONS = (
+    """
+    CREATE TABLE model (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+        next_version INTEGER NOT NULL DEFAULT 1,
+        is_archived INTEGER NOT NULL DEFAULT 0,
+        is_deleted INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE version (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        model_id INTEGER NOT NULL REFERENCES model (id),
+        version TEXT NOT NULL,
+        type TEXT,
+        flavor TEXT,
+        description TEXT,
+        stage TEXT,
+        path TEXT,
+        job_name TEXT,
+        digest TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        metrics TEXT NOT NULL DEFAULT '{}',
+        properties TEXT NOT NULL DEFAULT '{}',
+        details TEXT NOT NULL DEFAULT '{}',
+        is_archived INTEGER NOT NULL DEFAULT 0,
+        created_at TEXT NOT NULL,
+        created_by TEXT,
+        modified_at TEXT NOT NULL,
+        modified_by TEXT,
+        deleted_at TEXT,
+        UNIQUE (model_id, version)
+    );
+    CREATE INDEX version_of_model ON version (model_id, id);
+    CREATE TABLE tag (
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        version_id INTEGER NOT NULL REFERENCES version (id),
+        PRIMARY KEY (key, value, version_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX tag_of_version ON tag (version_id);
+    CREATE TABLE endpoint (
+        name TEXT PRIMARY KEY,
+        entity TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE deployment (
+        endpoint TEXT NOT NULL REFERENCES endpoint (name),
+        name TEXT NOT NULL,
+        model TEXT NOT NULL,
+        version TEXT NOT NULL,
+        entity TEXT NOT NULL,
+        process TEXT,
+        PRIMARY KEY (endpoint, name)
+    ) WITHOUT ROWID;
+    CREATE INDEX deployment_of_version ON deployment (model, version);
+    CREATE TABLE change (number INTEGER NOT NULL);
+    INSERT INTO change VALUES (0);
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection, path: str, layout: int) -> None:
+    """Bring a catalog of an older layout to this one, with a copy of the old one beside it.
+
+    Two processes may ask at once: the second finds the work done.
+
+    Raises
+    ------
+    Unavailable
+        If the copy or the change cannot be written.
+    """
+    try:
+        if layout:
+            _back_up(connection, f"{path}.layout-{layout}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        current = connection.execute("PRAGMA user_version").fetchone()[0]
+        for script in MIGRATIONS[current:]:
+            for statement in script.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except (sqlite3.Error, OSError) as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise Unavailable(f"The catalog {path} cannot be brought to its new layout: {error}.") from None
+
+
+def _back_up(connection: sqlite3.Connection, path: str) -> None:
+    if not os.path.exists(path):
+        connection.execute("VACUUM INTO ?", (path,))

@@ -1,0 +1,268 @@
+"""Every way to name a thing: text in, record out, and back. No disk, no network.
+
+Source of the forms: Azure ML CLI v2, path and reference expressions. A reference prints as the text it was parsed
+from in its canonical spelling, so ``parse_reference(str(reference)) == reference``.
+"""
+
+from __future__ import annotations
+
+from .errors import InvalidReference, nearest
+from .records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Reference(Record):
+    """Base of all references."""
+
+
+class LocalPath(Reference):
+    """A file or folder on this machine."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class DatastorePath(Reference):
+    """``azureml://datastores/<datastore>/paths/<path>``; ``scope`` keeps the long form's workspace."""
+
+    datastore: str
+    path: str
+    scope: str = ""
+
+    def __str__(self) -> str:
+        return f"azureml://{self.scope}datastores/{self.datastore}/paths/{self.path}"
+
+
+class JobOutput(Reference):
+    """``azureml://jobs/<job>/outputs/<output>/paths/<path>``; the path may be empty."""
+
+    job: str
+    output: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"azureml://jobs/{self.job}/outputs/{self.output}" + (f"/paths/{self.path}" if self.path else "")
+
+
+class MlflowRun(Reference):
+    """``runs:/<run>/<path>``"""
+
+    run: str
+    path: str = ""
+
+    def __str__(self) -> str:
+        return f"runs:/{self.run}" + (f"/{self.path}" if self.path else "")
+
+
+class RegisteredModel(Reference):
+    """``azureml:<name>:<version>``, ``azureml:<name>@<label>``; neither means the latest."""
+
+    name: str
+    version: str | None = None
+    label: str | None = None
+
+    def __str__(self) -> str:
+        return f"azureml:{self.name}" + (f":{self.version}" if self.version else f"@{self.label}" if self.label else "")
+
+
+class RegistryModel(Reference):
+    """``azureml://registries/<registry>/models/<name>/versions/<version>`` or ``…/labels/<label>``."""
+
+    registry: str
+    name: str
+    version: str | None = None
+    label: str | None = None
+
+    def __str__(self) -> str:
+        end = f"versions/{self.version}" if self.version else f"labels/{self.label}"
+        return f"azureml://registries/{self.registry}/models/{self.name}/{end}"
+
+
+class WebAddress(Reference):
+    """``https://…``, ``wasbs://…``, ``abfss://…``, ``adl://…`` and Azure's internal ``azureml://feeds/…``."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+_WEB = ("http", "https", "wasb", "wasbs", "abfs", "abfss", "adl", "s3", "gs")
+_SCHEMES = ("azureml:", "runs:", "models:", "file:", "folder:")
+
+# Templates of what follows azureml:// ; <x> takes one segment, <x…> the rest of the text.
+_TEMPLATES: tuple[tuple[str, type[Reference]], ...] = (
+    ("datastores/<datastore>/paths/<path…>", DatastorePath),
+    ("subscriptions/<s>/resourcegroups/<g>/workspaces/<w>/datastores/<datastore>/paths/<path…>", DatastorePath),
+    ("jobs/<job>/outputs/<output>/paths/<path…>", JobOutput),
+    ("jobs/<job>/outputs/<output>", JobOutput),
+    ("jobs/<job>/outputs/<output>/<path…>", JobOutput),
+    ("locations/<l>/workspaces/<w>/models/<name>/versions/<version>", RegisteredModel),
+    ("models/<name>/versions/<version>", RegisteredModel),
+    ("models/<name>/labels/<label>", RegisteredModel),
+    ("registries/<registry>/models/<name>/versions/<version>", RegistryModel),
+    ("registries/<registry>/models/<name>/labels/<label>", RegistryModel),
+)
+_ARM = "subscriptions/<s>/resourcegroups/<g>/providers/microsoft.machinelearningservices/workspaces/<w>/models/<name>/versions/<version>"
+
+
+def parse_reference(text: str) -> Reference:
+    """Parse any documented form.
+
+    Raises
+    ------
+    InvalidReference
+        If the text begins like a reference but fits no form; the message shows the form that was probably meant.
+    """
+    text = text.strip()
+    if not text:
+        raise InvalidReference("A path or reference is missing.", key="path")
+    scheme, sign, rest = text.partition(":")
+    word = scheme.lower()
+    if word == "azureml":
+        return _parse_azureml(text, rest)
+    if rest.startswith("//") and word in _WEB:
+        return WebAddress(url=text)
+    if word in ("file", "folder") and sign:
+        return LocalPath(path=_required(rest.removeprefix("//"), text, f"{word}:./path"))
+    if word == "runs" and sign:
+        return _parse_run(text, rest)
+    if word == "models" and sign:
+        return _parse_mlflow_name(text, rest)
+    if text.lower().startswith("/subscriptions/"):
+        return _parse_arm(text, text)
+    if "://" in text or (sign and len(scheme) > 1 and nearest(f"{word}:", _SCHEMES)):
+        raise InvalidReference(f'"{text}" is no reference.{nearest(f"{word}:", _SCHEMES)} Prefix a local path with ./', key="path")
+    return LocalPath(path=text)
+
+
+def parse_model_name(text: str) -> tuple[str, str | None, str | None]:
+    """Split ``churn``, ``churn:2``, ``churn@latest`` or their ``azureml:`` forms into name, version and label.
+
+    Raises
+    ------
+    InvalidReference
+        If the text names something else than a registered model.
+    """
+    reference = parse_reference(text if text.lower().startswith(("azureml:", "models:", "/subscriptions/")) else f"azureml:{text}")
+    if not isinstance(reference, RegisteredModel):
+        raise InvalidReference(f'"{text}" names no registered model; write NAME, NAME:VERSION or NAME@LABEL.', key="name")
+    return reference.name, reference.version, reference.label
+
+
+def _parse_azureml(text: str, rest: str) -> Reference:
+    if rest.startswith("//"):
+        return _parse_url(text, rest[2:])
+    if rest.lower().startswith("/subscriptions/"):
+        return _parse_arm(text, rest)
+    if rest.startswith("/"):
+        raise InvalidReference(f'"{text}" is no reference. Did you mean "azureml:/{rest}"?', key="path")
+    return _parse_short(text, rest)
+
+
+def _parse_short(text: str, rest: str) -> RegisteredModel:
+    """Parse ``name``, ``name:version``, ``name@label``; ``name:latest`` is the label, as Azure's articles mean it."""
+    form = "azureml:NAME:VERSION or azureml:NAME@LABEL"
+    name, at, label = rest.partition("@")
+    if at:
+        if ":" in name or not label:
+            raise InvalidReference(f'"{text}" is no reference; write {form}.', key="path")
+        return RegisteredModel(name=_required(name, text, form), label=label)
+    name, sign, version = rest.partition(":")
+    if (sign and not version) or ":" in version or "/" in rest:
+        raise InvalidReference(f'"{text}" is no reference; write {form}.', key="path")
+    if version == "latest":
+        return RegisteredModel(name=_required(name, text, form), label="latest")
+    return RegisteredModel(name=_required(name, text, form), version=version or None)
+
+
+def _parse_url(text: str, rest: str) -> Reference:
+    if rest.startswith("feeds/"):
+        return WebAddress(url=text)
+    for template, kind in _TEMPLATES:
+        found = _match(template, rest)
+        if found is not None:
+            return _build(kind, found, rest, text)
+    forms = [template.replace("…", "") for template, _ in _TEMPLATES]
+    head = rest.split("/")[0]
+    close = (
+        [form for form in forms if form.startswith(f"{head}/")] or [form for form in forms if nearest(head, [form.split("/")[0]])] or forms
+    )
+    raise InvalidReference(f'"{text}" is no reference. Did you mean azureml://{close[0]} ?', key="path")
+
+
+def _build(kind: type[Reference], found: dict[str, str], rest: str, text: str) -> Reference:
+    values: dict[str, Any] = {key: value for key, value in found.items() if key in kind._fields}
+    if "path" in values:
+        values["path"] = _checked_path(values["path"], text)
+    if kind is DatastorePath and "s" in found:
+        values["scope"] = rest[: rest.lower().index("datastores/")]
+    if kind is RegisteredModel and values.get("version") == "latest":
+        values = {"name": values["name"], "label": "latest"}
+    return kind(**values)
+
+
+def _parse_arm(text: str, rest: str) -> RegisteredModel:
+    found = _match(_ARM, rest.strip("/"))
+    if found is None:
+        raise InvalidReference(f'"{text}" is no resource id of a model; write azureml:/{_ARM}.', key="path")
+    return RegisteredModel(name=found["name"], version=found["version"])
+
+
+def _parse_run(text: str, rest: str) -> MlflowRun:
+    if not rest.startswith("/"):
+        raise InvalidReference(f'"{text}" is no reference. Did you mean "runs:/{rest}"?', key="path")
+    run, _, path = rest.strip("/").partition("/")
+    return MlflowRun(run=_required(run, text, "runs:/RUN/PATH"), path=_checked_path(path, text))
+
+
+def _parse_mlflow_name(text: str, rest: str) -> RegisteredModel:
+    """Parse MLflow's ``models:/name/version`` and ``models:/name@alias``."""
+    form = "models:/NAME/VERSION or models:/NAME@ALIAS"
+    name, at, label = rest.strip("/").partition("@")
+    if not rest.startswith("/") or (at and not label):
+        raise InvalidReference(f'"{text}" is no reference; write {form}.', key="path")
+    if at:
+        return RegisteredModel(name=_required(name, text, form), label=label)
+    name, _, version = name.partition("/")
+    if "/" in version:
+        raise InvalidReference(f'"{text}" is no reference; write {form}.', key="path")
+    is_label = version in ("latest", "")
+    return RegisteredModel(
+        name=_required(name, text, form), version=None if is_label else version, label=version or None if is_label else None
+    )
+
+
+def _match(template: str, text: str) -> dict[str, str] | None:
+    """Match text against a template, segment by segment; fixed segments in any case."""
+    wanted, given = template.split("/"), text.split("/")
+    found: dict[str, str] = {}
+    for index, segment in enumerate(wanted):
+        if segment.endswith("…>"):
+            found[segment[1:-2]] = "/".join(given[index:])
+            return found if index < len(given) else None
+        if index >= len(given) or not given[index]:
+            return None
+        if segment.startswith("<"):
+            found[segment[1:-1]] = given[index]
+        elif segment != given[index].lower():
+            return None
+    return found if len(given) == len(wanted) or given[len(wanted) :] == [""] else None
+
+
+def _checked_path(path: str, text: str) -> str:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts or "\\" in path or "\0" in path:
+        raise InvalidReference(f'"{text}" leaves its place: a path here has no "..", no backslash.', key="path")
+    return "/".join(parts)
+
+
+def _required(value: str, text: str, form: str) -> str:
+    if not value:
+        raise InvalidReference(f'"{text}" is no reference; write {form}.', key="path")
+    return value
