@@ -22,7 +22,7 @@ find_python() {
             return
         fi
     done
-    fail "Python 3.11 or newer is needed; python3 here is $(python3 --version 2>&1 || true). Install one, or name it: PYTHON=/path/to/python $0"
+    fail "Python 3.11 or newer is needed; found: $(python3 --version 2>/dev/null || echo none). Install one, or name it: PYTHON=/path/to/python $0"
 }
 
 # install EXTRAS: bring .venv to what pyproject.toml and the panel's sources ask for; done in no time when it is there already.
