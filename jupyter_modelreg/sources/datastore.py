@@ -1,0 +1,36 @@
+"""Files of a datastore as a tree. This version has the default datastore, a folder."""
+
+from __future__ import annotations
+
+import os
+
+from ..entities.datastore import DEFAULT_DATASTORE
+from ..errors import NotFound
+from ..references import DatastorePath
+from .local import LocalTree, open_local
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from . import Places
+
+
+class DatastoreSource:
+    """Opens ``azureml://datastores/<datastore>/paths/<path>``."""
+
+    def open(self, places: Places, reference: DatastorePath) -> LocalTree:
+        """Open a path of the default datastore.
+
+        Raises
+        ------
+        NotFound
+            If the datastore or the path is not there.
+        """
+        if reference.datastore != DEFAULT_DATASTORE:
+            raise NotFound(f'There is no datastore "{reference.datastore}"; this version has one, "{DEFAULT_DATASTORE}".')
+        # The reference has no ".." (references.py) and the walk follows no link that leads out.
+        path = places.datastore_path(DEFAULT_DATASTORE, *reference.path.split("/"))
+        if not os.path.exists(path):
+            raise NotFound(
+                f'Datastore "{DEFAULT_DATASTORE}" has no "{reference.path}"; its files lie in {places.datastore_path(DEFAULT_DATASTORE)}.'
+            )
+        return open_local(path)
