@@ -12,6 +12,8 @@ from ..trees import TreeFile, find_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pathspec import PathSpec
 
     from . import Places
@@ -78,7 +80,7 @@ def _walk(root: str) -> dict[str, tuple[str, int]]:
     ignored = _ignored(root)
     real_root = os.path.realpath(root)
     found: dict[str, tuple[str, int]] = {}
-    waiting = [("", root, (real_root,))]
+    waiting: list[tuple[str, str, tuple[str, ...]]] = [("", root, (real_root,))]
     while waiting:
         prefix, folder, way = waiting.pop()
         for entry in _entries(folder):
@@ -133,7 +135,7 @@ def _text(name: str, folder: str) -> str:
     return name
 
 
-def _ignored(root: str) -> PathSpec | None:
+def _ignored(root: str) -> PathSpec[Any] | None:
     for name in IGNORE_FILES:
         path = os.path.join(root, name)
         if os.path.isfile(path):
