@@ -230,7 +230,7 @@ def _convert_one(value: Any, wanted: Any, path: str) -> Any:
     origin = getattr(wanted, "__origin__", wanted)
     arguments = getattr(wanted, "__args__", ())
     if getattr(wanted, "__name__", "") == "Any" or wanted is object:
-        return value
+        return _unwrapped(value)
     if isinstance(origin, type) and issubclass(origin, Record):
         return value if isinstance(value, origin) else from_dict(origin, value, where=path)
     if origin is dict:
@@ -248,7 +248,7 @@ def _convert_one(value: Any, wanted: Any, path: str) -> Any:
 
 def _convert_scalar(value: Any, wanted: type, path: str) -> Any:
     if wanted is str and isinstance(value, (str, int, float)):
-        return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+        return str(value).lower() if isinstance(value, bool) else str(value)
     if wanted is bool and isinstance(value, (bool, str)) and str(value).lower() in ("true", "false"):
         return str(value).lower() == "true"
     if wanted in (int, float) and not isinstance(value, bool):
@@ -259,6 +259,15 @@ def _convert_scalar(value: Any, wanted: type, path: str) -> Any:
     if isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
         return value
     raise InvalidInput(f"{path} must be {_KINDS.get(wanted, wanted.__name__)}, not {_say(value)}.", key=path)
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return what anything-goes fields keep: text that remembers its YAML type gives that."""
+    if isinstance(value, dict):
+        return {str(key): _unwrapped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unwrapped(item) for item in value]
+    return getattr(value, "plain", value)
 
 
 def _plain(value: Any) -> Any:

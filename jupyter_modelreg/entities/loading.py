@@ -29,7 +29,9 @@ _PATH_KEYS = ("path", "code", "conda_file")
 
 
 class _Text(str):
-    """A plain scalar as it was written, which reads as a number or boolean where one is wanted."""
+    """A plain scalar as it was written; ``plain`` is what YAML makes of it, for fields that take anything."""
+
+    plain: Any
 
 
 def load_entity(
@@ -54,7 +56,8 @@ def load_entity(
         If the file is missing, empty or no YAML, or a key is unknown, missing or of the wrong type: ``m.yml:3: …``.
     """
     if isinstance(source, dict):
-        values, lines, name = dict(source), {}, ""
+        values, name = dict(source), ""
+        lines: dict[str, int] = {}
     else:
         text, name = _read(source)
         values, lines = _parse(text, name)
@@ -66,7 +69,7 @@ def load_entity(
         for path, value in override.items():
             _set_value(values, path, value, "params_override")
     try:
-        return from_dict(record, _resolve(values))
+        return from_dict(record, values)
     except InvalidInput as error:
         raise _placed(error, name, lines) from None
 
@@ -182,16 +185,14 @@ class _Reader:
             raise InvalidInput(f'{self._name}:{node.start_mark.line + 1}: the tag "{node.tag}" is not allowed.', key=path)
         if node.tag == "tag:yaml.org,2002:null":
             return None
-        return str(node.value) if node.style in ("'", '"', "|", ">") else _Text(node.value)
+        assert isinstance(node, yaml.ScalarNode)
+        return _scalar(node) if node.style is None else str(node.value)
 
 
-def _resolve(value: Any) -> Any:
-    """Give plain scalars inside free mappings their YAML types; typed fields convert the text themselves."""
-    if isinstance(value, dict):
-        return {key: _resolve(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_resolve(item) for item in value]
-    return str(value) if isinstance(value, _Text) else value
+def _scalar(node: yaml.ScalarNode) -> str:
+    text = _Text(node.value)
+    text.plain = yaml.SafeLoader("").construct_object(node)
+    return text
 
 
 def _with_absolute_paths(values: dict[str, Any], folder: str) -> dict[str, Any]:
@@ -217,7 +218,7 @@ def _placed(error: InvalidInput, name: str, lines: dict[str, int]) -> InvalidInp
     path = error.key
     while path and path not in lines:
         path = path.rpartition(".")[0] if "[" not in path.rpartition(".")[2] else path.rpartition("[")[0]
-    place = f"{name}:{lines[path]}: " if path in lines else f"{name}: " if name else ""
+    place = f"{name or 'YAML'}:{lines[path]}: " if path in lines else f"{name}: " if name else ""
     return InvalidInput(f"{place}{error.message}", key=error.key)
 
 
