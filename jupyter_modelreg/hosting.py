@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 
-from .entities.online import OnlineDeployment, OnlineEndpoint, OnlineRequestSettings
+from .entities.online import OnlineDeployment, OnlineEndpoint
 from .errors import NotFound, Unavailable
 
 TYPE_CHECKING = False
@@ -118,10 +118,9 @@ def _plan(
         input_example=model.input_example,
         code_folder=code,
         scoring_script=deployment.code_configuration.scoring_script if deployment.code_configuration else None,
-        environment_variables=deployment.environment_variables,
         keys_path=_keys_path(workspace, endpoint),
         endpoint_path=_traffic_path(workspace, endpoint),
-        request_settings=deployment.request_settings or OnlineRequestSettings(),
+        request_settings=deployment.request_settings,
         is_trusted=trust,
     )
 

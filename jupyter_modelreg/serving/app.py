@@ -1,0 +1,284 @@
+"""Routes of one deployment: Azure's ``/score``, MLflow's ``/invocations``, health and swagger, behind a key.
+
+Source of statuses, headers and bodies: azureml-inference-server-http 1.5 and Azure ML, "Troubleshoot online endpoints";
+MLflow 3 scoring server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import os
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qsl
+
+from .. import __version__
+from ..entities.model import Signature
+from ..errors import InvalidInput
+from .http import Request, Response, json_response
+from .payloads import parse_rows, to_input, to_json
+from .swagger import OPENAPI_VERSIONS, describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .scripts import Script
+
+    Route = Callable[["App", Request], Any]
+
+LOG = logging.getLogger("modelreg.endpoint")
+DEFAULT_TIMEOUT_SECONDS = 60.0
+DEFAULT_MAX_WAITING = 256
+MAX_REQUEST_ID = 100  # Source: azureml-inference-server-http answers 431 above it.
+OPEN_PATHS = ("/", "/ping", "/health")  # liveness says nothing about the model
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+
+class App:
+    """One deployment's answers.
+
+    Parameters
+    ----------
+    deployment
+        Name that callers may pin with the header ``azureml-model-deployment``.
+    predictor, script
+        One of them answers: a predictor with ``wants``, or a scoring script.
+    keys_path, endpoint_path
+        Small JSON files that operations rewrite; read again when they change.
+    max_waiting
+        Requests that may wait for the model before others get 429.
+    """
+
+    def __init__(
+        self,
+        deployment: str,
+        *,
+        port: int,
+        keys_path: str,
+        endpoint_path: str,
+        predictor: Any = None,
+        script: Script | None = None,
+        signature: Signature | None = None,
+        input_example: Any = None,
+        code_folder: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        max_waiting: int = DEFAULT_MAX_WAITING,
+    ) -> None:
+        self.deployment, self.predictor, self.script = deployment, predictor, script
+        self.signature, self.input_example, self.code_folder = signature, input_example, code_folder
+        self.timeout_seconds, self.max_waiting = timeout_seconds, max_waiting
+        self._hosts = {f"{host}:{port}" for host in LOCAL_HOSTS} | set(LOCAL_HOSTS)
+        self._keys, self._endpoint = JsonFile(keys_path), JsonFile(endpoint_path)
+        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._waiting = 0
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request; the headers of the contract are on every answer."""
+        identifiers = {name: request.headers.get(name, "") for name in ("x-request-id", "x-ms-client-request-id")}
+        if any(len(value) > MAX_REQUEST_ID for value in identifiers.values()):
+            return json_response({"message": f"A request id has at most {MAX_REQUEST_ID} characters."}, 431)
+        response = self._refusal(request) or await self._route(request)
+        known = {name: value for name, value in identifiers.items() if value and value.isprintable()}
+        return response.replace(
+            headers={
+                "x-request-id": str(uuid.uuid4()),
+                **known,
+                "x-ms-server-version": f"jupyter-modelreg/{__version__}",
+                "azureml-model-deployment": self.deployment,
+                **response.headers,
+            }
+        )
+
+    def _refusal(self, request: Request) -> Response | None:
+        """Refuse strangers in this order: other hosts, other origins, no key."""
+        if request.headers.get("host", "").lower() not in self._hosts:
+            return json_response({"message": "This endpoint answers on 127.0.0.1 and localhost only."}, 421)
+        if "origin" in request.headers:
+            return json_response({"message": "Web pages may not call this endpoint."}, 403)
+        if request.path in OPEN_PATHS:
+            return None
+        if not self._knows_key(request.headers.get("authorization", "")):
+            return json_response(
+                {"message": "The key is missing or wrong; send Authorization: Bearer KEY."}, 401, **{"www-authenticate": "Bearer"}
+            )
+        return None
+
+    def _knows_key(self, header: str) -> bool:
+        scheme, _, given = header.partition(" ")
+        offered = given.strip().encode()
+        # Both keys are compared, each in constant time.
+        matches = [hmac.compare_digest(offered, str(key).encode()) for key in self._keys.read().values()]
+        return scheme.lower() == "bearer" and any(matches)
+
+    async def _route(self, request: Request) -> Response:
+        methods = _ROUTES.get(request.path)
+        if methods is None:
+            return json_response({"message": f"There is no {request.path[:200]} here."}, 404)
+        route = methods.get("GET" if request.method == "HEAD" else request.method)
+        if route is None:
+            return json_response({"message": f"{request.method} is not allowed here."}, 405, allow=", ".join(methods))
+        answer: Response = await route(self, request)
+        return answer
+
+    # --- routes -------------------------------------------------------------------------------------------------------
+
+    async def get_health(self, request: Request) -> Response:
+        """Say that the worker lives."""
+        return Response(body=b"Healthy", content_type="text/plain; charset=utf-8")
+
+    async def get_ping(self, request: Request) -> Response:
+        """Say so as MLflow does."""
+        return Response(body=b"\n", content_type="application/json")
+
+    async def get_version(self, request: Request) -> Response:
+        """Name the version of the server."""
+        return Response(body=__version__.encode(), content_type="text/plain; charset=utf-8")
+
+    async def get_options(self, request: Request) -> Response:
+        """Answer OPTIONS; without CORS headers, so that web pages stay out."""
+        return Response(content_type="text/plain", headers={"allow": "GET, POST, OPTIONS"})
+
+    async def get_swagger(self, request: Request) -> Response:
+        """Describe ``/score``; files beside the scoring script win."""
+        version = dict(parse_qsl(request.query)).get("version", "2")
+        if version not in OPENAPI_VERSIONS:
+            return json_response({"message": f"Swagger version [{version[:20]}] is not supported; use {', '.join(OPENAPI_VERSIONS)}."}, 404)
+        return json_response(self._own_swagger(version) or describe(version, self.deployment, self.signature, self.input_example))
+
+    async def score(self, request: Request) -> Response:
+        """Answer Azure's route: a bare list of predictions, or what the script returns."""
+        if request.method == "GET":
+            request.body = json.dumps(dict(parse_qsl(request.query))).encode()
+        kind = _content_type(request)
+        if request.method == "POST" and self.script is None and kind not in ("application/json", ""):
+            return json_response({"message": f'Send application/json, not "{kind[:60]}".'}, 415)
+        if "pickle" in kind:
+            return json_response({"message": "Pickles are never read."}, 415)
+        return await self._predict(request, lambda value: value, lambda message, status: {"message": message})
+
+    async def invoke(self, request: Request) -> Response:
+        """Answer MLflow's route: ``{"predictions": …}``."""
+        kind = _content_type(request)
+        if kind not in ("application/json", "text/csv"):
+            message = f'Send application/json or text/csv, not "{kind[:60]}".'
+            return json_response({"error_code": "BAD_REQUEST", "message": message}, 415)
+        codes = {400: "BAD_REQUEST", 404: "ENDPOINT_NOT_FOUND"}
+        return await self._predict(
+            request,
+            lambda value: {"predictions": value},
+            lambda message, status: {"error_code": codes.get(status, "INTERNAL_ERROR"), "message": message},
+        )
+
+    # --- the model ----------------------------------------------------------------------------------------------------
+
+    async def _predict(self, request: Request, wrap: Callable[[Any], Any], fail: Callable[[str, int], Any]) -> Response:
+        refused = self._misrouted(request)
+        if refused:
+            return json_response(fail(*refused), refused[1])
+        if self._waiting >= self.max_waiting:
+            return json_response(fail("Too many requests wait for the model; try again later.", 429), 429, **{"retry-after": "1"})
+        start = time.perf_counter()
+        self._waiting += 1
+        # The thread counts the request out, so that one that timed out still holds its place in the queue.
+        future = asyncio.get_running_loop().run_in_executor(self._model_thread, self._answer, request, wrap, fail)
+        try:
+            response: Response = await asyncio.wait_for(asyncio.shield(future), self.timeout_seconds)
+        except TimeoutError:
+            future.add_done_callback(lambda _: None)
+            milliseconds = self.timeout_seconds * 1000
+            message = f"Scoring timeout after {milliseconds:.0f} ms; request_settings.request_timeout_ms sets the limit."
+            return json_response(fail(message, 408), 408)
+        milliseconds = (time.perf_counter() - start) * 1000
+        return response.replace(headers={"x-ms-run-fn-exec-ms": f"{milliseconds:.3f}", **response.headers})
+
+    def _misrouted(self, request: Request) -> tuple[str, int] | None:
+        """Say why this deployment shall not answer: another was asked for, or it has no traffic."""
+        wanted = request.headers.get("azureml-model-deployment")
+        if wanted and wanted != self.deployment:
+            return f'Deployment "{wanted[:64]}" not found; this endpoint has "{self.deployment}".', 404
+        if not wanted and not self._endpoint.read().get("traffic", {}).get(self.deployment):
+            return "There is no deployment with positive weight; name one with the header azureml-model-deployment or set the traffic.", 404
+        return None
+
+    def _answer(self, request: Request, wrap: Callable[[Any], Any], fail: Callable[[str, int], Any]) -> Response:
+        """Run the model; called in its thread. A stranger sees no traceback, the log has all of it."""
+        try:
+            value = self._run_script(request) if self.script else self._run_predictor(request)
+            if isinstance(value, Response):
+                return value
+            return json_response(wrap(to_json(value)))
+        except InvalidInput as error:
+            return json_response(fail(error.message, 400), 400)
+        except Exception:  # the model's and the script's own code may raise anything
+            LOG.exception("The request failed in the model")
+            message = "An unexpected error occurred in the model or its scoring script. Check the logs for more info."
+            return json_response(fail(message, 500), 500, **{"x-ms-run-function-failed": "True"})
+        finally:
+            self._waiting -= 1
+
+    def _run_predictor(self, request: Request) -> Any:
+        rows = parse_rows(request.body, _content_type(request))
+        return self.predictor(to_input(rows, self.predictor.wants, self.signature))
+
+    def _run_script(self, request: Request) -> Any:
+        assert self.script
+        try:
+            text = request.body.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InvalidInput("The body is not UTF-8 text.") from None
+        value = self.script.score(text, request.headers)
+        # Flask's and AMLResponse's answers carry status and body of their own.
+        if hasattr(value, "status_code") and hasattr(value, "get_data"):
+            return Response(
+                status=int(value.status_code), body=value.get_data(), content_type=getattr(value, "content_type", "application/json")
+            )
+        return value
+
+    def _own_swagger(self, version: str) -> Any:
+        names = ("swagger2.json", "swagger.json") if version.startswith("2") else ("swagger3.json",)
+        for name in names:
+            path = os.path.join(self.code_folder or "", name)
+            if self.code_folder and os.path.isfile(path):
+                return JsonFile(path).read()
+        return None
+
+
+class JsonFile:
+    """A small JSON file that others replace; read again when it changed."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._stamp = path, (0, 0)
+        self._value: dict[str, Any] = {}
+
+    def read(self) -> dict[str, Any]:
+        """Return its mapping; an absent file is an empty one."""
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return {}
+        if (status.st_mtime_ns, status.st_ino) != self._stamp:
+            with open(self._path, encoding="utf-8") as stream:
+                self._value = json.load(stream)
+            self._stamp = (status.st_mtime_ns, status.st_ino)
+        return self._value
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+_ROUTES: dict[str, dict[str, Route]] = {
+    "/": {"GET": App.get_health},
+    "/health": {"GET": App.get_ping},
+    "/ping": {"GET": App.get_ping},
+    "/version": {"GET": App.get_version},
+    "/score": {"POST": App.score, "GET": App.score, "OPTIONS": App.get_options},
+    "/invocations": {"POST": App.invoke},
+    "/swagger.json": {"GET": App.get_swagger},
+}

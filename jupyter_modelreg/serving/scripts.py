@@ -1,0 +1,105 @@
+"""Scoring scripts: a Python file with ``init()`` and ``run(raw_data)``.
+
+Source of the contract: azureml-inference-server-http: ``init`` once, ``run`` for each request with the body as text; it
+may take ``request_headers``; what it returns must fit JSON.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+
+from ..errors import InvalidInput, NotFound, nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def check_script(path: str) -> None:
+    """Read a script, without running it, and see that it has what is called.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file.
+    InvalidInput
+        If it is no Python, or lacks ``init()`` or ``run()``.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            tree = ast.parse(stream.read(), filename=path)
+    except FileNotFoundError:
+        folder = os.path.dirname(os.path.abspath(path))
+        beside = os.listdir(folder) if os.path.isdir(folder) else []
+        raise NotFound(f"There is no scoring script {path}.{nearest(os.path.basename(path), beside)}") from None
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise InvalidInput(
+            f"{path}:{line or 1}: {getattr(error, 'msg', None) or error}.", key="code_configuration.scoring_script"
+        ) from None
+    names = set(_names_defined(tree))
+    missing = [name for name in ("init", "run") if name not in names]
+    if missing:
+        raise InvalidInput(
+            f"{path} has no {' and no '.join(f'{name}()' for name in missing)}; a scoring script defines init() and run(raw_data).",
+            key="code_configuration.scoring_script",
+        )
+
+
+def load_script(folder: str, name: str) -> Script:
+    """Import a script with its folder as working directory and first place to import from, then call its ``init``.
+
+    Raises
+    ------
+    BaseException
+        Whatever the script raises; the caller shows it with the script's own traceback.
+    """
+    import importlib.util
+    import sys
+
+    path = os.path.join(folder, name)
+    os.chdir(folder)
+    for place in (folder, os.path.dirname(path)):
+        if place not in sys.path:
+            sys.path.insert(0, place)
+    spec = importlib.util.spec_from_file_location("entry_module", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["entry_module"] = module
+    spec.loader.exec_module(module)
+    module.init()
+    return Script(module.run)
+
+
+class Script:
+    """A loaded script."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        import inspect
+
+        parameters = [name for name in inspect.signature(run).parameters if name != "request_headers"]
+        self._run = run
+        self._parameter = parameters[0] if parameters else None
+        self._takes_headers = "request_headers" in inspect.signature(run).parameters
+
+    def score(self, text: str, headers: dict[str, str]) -> Any:
+        """Call ``run`` with the request's text."""
+        arguments: dict[str, Any] = {self._parameter: text} if self._parameter else {}
+        if self._takes_headers:
+            arguments["request_headers"] = headers
+        return self._run(**arguments)
+
+
+def _names_defined(tree: ast.Module) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names.append(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            names += ["init", "run"] if any(item.name == "*" for item in node.names) else [item.asname or item.name for item in node.names]
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return names
