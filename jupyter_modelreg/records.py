@@ -69,10 +69,6 @@ class Field:
         self.name = ""
         self.annotation = ""
 
-    def fresh_default(self) -> Any:
-        """Return the default, copied when it can change."""
-        return self.default.copy() if isinstance(self.default, (dict, list)) else self.default
-
 
 def field(*flags: str, default: Any = _MISSING, **about: Any) -> Any:
     """Declare a field of a record; see :class:`Field`. Without a default the field is required."""
@@ -94,6 +90,9 @@ class Record:
     """
 
     _fields: dict[str, Field] = {}
+    _shared: dict[str, object] = {}
+    _copied: dict[str, Field] = {}
+    _required: set[str] = set()
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
@@ -109,22 +108,30 @@ class Record:
                 setattr(cls, name, item.default)
             found[name] = item
         cls._fields = found
+        # A list of ten thousand models makes twenty thousand records: what is the same in all of them is looked up once.
+        cls._required = {name for name, item in found.items() if item.default is _MISSING}
+        cls._shared = {name: item.default for name, item in found.items() if not isinstance(item.default, (dict, list, _Missing))}
+        cls._copied = {name: item for name, item in found.items() if isinstance(item.default, (dict, list))}
 
     def __init__(self, **values: Any) -> None:
-        for name, item in self._fields.items():
-            if name in values:
-                self.__dict__[name] = values.pop(name)
-            elif item.default is _MISSING:
-                raise TypeError(f'{type(self).__name__} needs "{name}"')
-            else:
-                self.__dict__[name] = item.fresh_default()
-        if values:
-            name = next(iter(values))
-            raise TypeError(f'{type(self).__name__} has no "{name}".{nearest(name, self._fields)}')
+        held = {**self._shared, **values}
+        for name, item in self._copied.items():
+            if name not in values:
+                held[name] = item.default.copy()
+        if len(held) != len(self._fields) or not values.keys() >= self._required:
+            raise TypeError(self._say_misfit(values))
+        self.__dict__ = held
         self._check()
 
     def _check(self) -> None:
         """Reject values that contradict one another; subclasses say which."""
+
+    def _say_misfit(self, values: dict[str, Any]) -> str:
+        for name in values:
+            if name not in self._fields:
+                return f'{type(self).__name__} has no "{name}".{nearest(name, self._fields)}'
+        missing = next(name for name in self._fields if name in self._required and name not in values)
+        return f'{type(self).__name__} needs "{missing}"'
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.__dict__ == self.__dict__
