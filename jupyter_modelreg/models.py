@@ -240,7 +240,7 @@ def load_model(workspace: Workspace, command: ShowModel, *, trust: bool = False)
 
     model = _find(workspace, command)
     path = audited_path(workspace, model, trust=trust)
-    return flavors.load_object(path, model.flavor or "")
+    return flavors.load_object(path, model.flavor or "", is_trusted=trust)
 
 
 def audited_path(workspace: Workspace, model: Model, *, trust: bool) -> str:

@@ -164,7 +164,7 @@ def _load(plan: WorkerPlan) -> dict[str, Any]:
     from .trust import audit, scan_tree
 
     audit(scan_tree(open_local(plan.model_path)), plan.model, is_trusted=plan.is_trusted)
-    return {"predictor": flavors.load_predictor(plan.model_path, plan.flavor or "", plan.signature)}
+    return {"predictor": flavors.load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)}
 
 
 async def _serve(folder: str, plan: WorkerPlan, fd: int, loaded: dict[str, Any], start: float) -> None:

@@ -1,0 +1,202 @@
+"""How a model's files are laid out: found out without importing, saved in the safest format known, loaded once audited.
+
+A flavor is a class with ``name``, ``detect``, ``accepts``, ``save``, ``load`` and ``predictor``; ours stand in the table
+below, strangers' come by the entry points ``jupyter_modelreg.flavors``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ..entities.model import Signature
+from ..errors import InvalidInput, NotFound, Refused
+from ..plugins import load_plugin, plugin_names
+from ..records import Record, field
+from . import layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from ..trees import Tree
+
+    class Predictor(Protocol):
+        """Answers rows. ``wants`` is "frame" (DataFrame), "array" (ndarray) or "tensors" (dict of ndarrays)."""
+
+        wants: str
+
+        def __call__(self, rows: Any) -> Any: ...
+
+    class Flavor(Protocol):
+        """One layout."""
+
+        name: str
+
+        def detect(self, tree: Tree) -> Detection | None:
+            """Say what the tree is, or None when it is not this layout. Nothing in it is imported."""
+            ...
+
+        def accepts(self, value: object) -> bool:
+            """Say whether a live object can be saved so. Its library is not imported for the question."""
+            ...
+
+        def save(self, value: Any, folder: str) -> dict[str, Any]:
+            """Write a live object into an empty folder; return facts for ``modelreg.json``: ``file``, ``format`` …"""
+            ...
+
+        def load(self, path: str, *, is_trusted: bool) -> Any:
+            """Construct the object from a file or folder that was audited."""
+            ...
+
+        def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
+            """Load what answers requests."""
+            ...
+
+
+class Detection(Record):
+    """What a tree was found to be."""
+
+    type: str = "custom_model"
+    flavor: str | None = None
+    flavors: dict[str, dict[str, Any]] = field(default={}, help="As MLmodel lists them.")
+    signature: Signature | None = None
+    input_example: Any = None
+
+
+# In the order they are asked. Entry points are slow to read, so ours are found without them.
+_OURS = {
+    "mlflow": "mlflow:MlflowFlavor",
+    "triton": "triton:TritonFlavor",
+    "sklearn": "sklearn:SklearnFlavor",
+    "onnx": "onnx:OnnxFlavor",
+    "torch": "torch:TorchFlavor",
+    "numpy": "numpy:NumpyFlavor",
+    "pickle": "pickle:PickleFlavor",
+}
+_TYPES = {"mlflow": "mlflow_model", "triton": "triton_model"}
+
+
+def get_flavor(name: str) -> Flavor:
+    """Return a flavor by name.
+
+    Raises
+    ------
+    NotFound
+        If nobody declares it.
+    """
+    if name not in _OURS:
+        stranger: Flavor = load_plugin("jupyter_modelreg.flavors", name)
+        return stranger
+    module, kind = _OURS[name].split(":")
+    flavor: Flavor = getattr(import_module(f".{module}", __package__), kind)()
+    return flavor
+
+
+def detect(tree: Tree, wanted_type: str | None = None) -> Detection:
+    """Find out what a tree is; a wanted type is checked against its files.
+
+    Raises
+    ------
+    InvalidInput
+        If the files are not of the wanted type; the message says what is missing.
+    """
+    found = next((item for name in _asked(tree) if (item := get_flavor(name).detect(tree))), Detection())
+    if wanted_type in (None, found.type):
+        return found
+    if wanted_type == "custom_model":
+        return found.replace(type="custom_model")
+    held = ", ".join(sorted(item.path for item in tree.files())[:5])
+    if wanted_type == "mlflow_model" and tree.is_file:
+        raise InvalidInput(
+            f"Model of type mlflow_model cannot register a file: {tree.root}. Register the folder that holds MLmodel.", key="type"
+        )
+    if wanted_type == "mlflow_model":
+        raise InvalidInput(f"{tree.root} is no mlflow_model: it has no MLmodel file, only {held}.", key="type")
+    raise InvalidInput(f"{tree.root} is no triton_model: no MODEL/VERSION/model.onnx (or .pt, .plan, .py) in it, only {held}.", key="type")
+
+
+def save_object(value: object, folder: str, *, sample: object = None, outputs: object = None, allow_pickle: bool = False) -> Detection:
+    """Write a live object into an empty folder in the safest format known for it, with ``modelreg.json`` beside.
+
+    Parameters
+    ----------
+    sample, outputs
+        Some rows the model takes, shape (n, features), and what it answers; they give the signature.
+    allow_pickle
+        Whether an object without a safe format may be written by cloudpickle. It warns then.
+
+    Raises
+    ------
+    Refused
+        If only a pickle can hold the object and ``allow_pickle`` is False.
+    """
+    from .signatures import infer_signature, make_input_example
+
+    name, facts = _save_safely(value, folder)
+    if name is None:
+        if not allow_pickle:
+            raise Refused(
+                f"{type(value).__module__}.{type(value).__qualname__} has no safe format here{facts['reason']}. "
+                "Add --allow-pickle (in Python allow_pickle=True) to pickle it; loading a pickle runs code, so loading will ask for --trust."
+            )
+        name = "pickle"
+        facts = get_flavor(name).save(value, folder)
+    signature = infer_signature(sample, outputs) if sample is not None else None
+    example = make_input_example(sample) if sample is not None else None
+    layout.write(folder, name, facts, signature, example)
+    return Detection(type=_TYPES.get(name, "custom_model"), flavor=name, signature=signature, input_example=example)
+
+
+def load_object(path: str, flavor: str, *, is_trusted: bool = False) -> Any:
+    """Return the live object of files that were audited; arrays and tensors are mapped, not copied.
+
+    Raises
+    ------
+    InvalidInput
+        If the files have no known layout.
+    Unavailable
+        If the flavor's library is not installed; the message names the extra.
+    """
+    return _flavor_for(path, flavor).load(path, is_trusted=is_trusted)
+
+
+def load_predictor(path: str, flavor: str, signature: Signature | None, *, is_trusted: bool = False) -> Predictor:
+    """Return what answers requests for audited files; see `load_object`."""
+    return _flavor_for(path, flavor).predictor(path, signature, is_trusted=is_trusted)
+
+
+def _flavor_for(path: str, flavor: str) -> Flavor:
+    if not flavor:
+        raise InvalidInput(
+            f"{path} has no layout that can be loaded as an object. Read its files there, download it, or serve it with a scoring script."
+        )
+    return get_flavor(flavor)
+
+
+def _asked(tree: Tree) -> list[str]:
+    """Return the flavors to ask: the one a tree names itself, or all."""
+    said = layout.read(tree).get("flavor")
+    if said:
+        return [str(said)]
+    try:
+        others = [name for name in plugin_names("jupyter_modelreg.flavors") if name not in _OURS]
+    except NotFound:
+        others = []
+    return [*_OURS, *others]
+
+
+def _save_safely(value: object, folder: str) -> tuple[str | None, dict[str, Any]]:
+    """Save by the first flavor that takes the object; say why none did."""
+    reason = ""
+    for name in _OURS:
+        flavor = get_flavor(name)
+        if name != "pickle" and flavor.accepts(value):
+            try:
+                return name, flavor.save(value, folder)
+            except layout.CannotSave as error:
+                reason = f": {error}"
+    return None, {"reason": reason}
+
+
+__all__ = ["Detection", "detect", "get_flavor", "load_object", "load_predictor", "save_object"]

@@ -1,0 +1,131 @@
+"""``modelreg.json``: what our own folders say of themselves, and small steps the flavors share."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+from ..entities.model import Signature
+from ..errors import NotFound, Unavailable
+from ..records import from_dict
+from ..trees import paths, read_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ..trees import Tree
+    from . import Detection
+
+NAME = "modelreg.json"
+MAX_BYTES = 4 << 20
+
+
+class CannotSave(Exception):
+    """A flavor takes objects of this kind but not this one; the text says why."""
+
+
+def read(tree: Tree) -> dict[str, Any]:
+    """Return what a folder says of itself; empty when it says nothing or no JSON."""
+    if tree.is_file or NAME not in set(paths(tree)):
+        return {}
+    return _parse(read_bytes(tree, NAME, limit_bytes=MAX_BYTES))
+
+
+def read_folder(path: str) -> dict[str, Any]:
+    """Return what a folder on disk says of itself."""
+    try:
+        with open(os.path.join(path, NAME), "rb") as stream:
+            return _parse(stream.read(MAX_BYTES))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def write(folder: str, flavor: str, facts: dict[str, Any], signature: Signature | None, example: Any) -> None:
+    """Write what a folder says of itself."""
+    values = {"flavor": flavor, **facts, "python": ".".join(map(str, sys.version_info[:3]))}
+    if signature:
+        values["signature"] = signature.to_dict()
+    if example is not None:
+        values["input_example"] = example
+    with open(os.path.join(folder, NAME), "w", encoding="utf-8") as stream:
+        json.dump(values, stream, indent=1, sort_keys=True)
+
+
+def detection(tree: Tree, flavor: str) -> Detection | None:
+    """Return what our own layout says when it is of this flavor."""
+    from . import Detection
+
+    said = read(tree)
+    if said.get("flavor") != flavor:
+        return None
+    signature = from_dict(Signature, said["signature"]) if said.get("signature") else None
+    return Detection(flavor=flavor, signature=signature, input_example=said.get("input_example"))
+
+
+def only_file(tree: Tree, *endings: str) -> str | None:
+    """Return the path of the one file with such an ending; None when there is none or several."""
+    found = [path for path in paths(tree) if path.lower().endswith(endings)]
+    return found[0] if len(found) == 1 else None
+
+
+def find_on_disk(path: str, *endings: str) -> str:
+    """Return the file to load: the path itself, the one its ``modelreg.json`` names, or the only one that fits.
+
+    Raises
+    ------
+    NotFound
+        If there is none, or several.
+    """
+    if os.path.isfile(path):
+        return path
+    named = read_folder(path).get("file")
+    if named:
+        return os.path.join(path, os.path.basename(str(named)))
+    found = [os.path.join(place, name) for place, _, names in os.walk(path) for name in names if name.lower().endswith(endings)]
+    if len(found) != 1:
+        raise NotFound(f"{path} holds {len(found)} files ending in {', '.join(endings)}; one is needed.")
+    return found[0]
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """Import a library that is an extra.
+
+    Raises
+    ------
+    Unavailable
+        If it is not installed; the message names the extra.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise Unavailable(f'This needs {error.name}: pip install "jupyter-modelreg[{extra}]"') from None
+
+
+def is_instance_of(value: object, *names: str) -> bool:
+    """Say whether a value's class descends from one of the dotted names; nothing is imported for the question."""
+    return any(f"{base.__module__}.{base.__qualname__}" in names for base in type(value).__mro__)
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Return the installed versions of distributions."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}

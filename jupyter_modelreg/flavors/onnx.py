@@ -1,0 +1,79 @@
+"""ONNX models as they are, answered by onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..entities.model import Signature
+from . import layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..trees import Tree
+    from . import Detection, Predictor
+
+FILE = "model.onnx"
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(bool)": "bool",
+    "tensor(string)": "str",
+}
+
+
+class OnnxFlavor:
+    """``model.onnx``"""
+
+    name = "onnx"
+
+    def detect(self, tree: Tree) -> Detection | None:
+        """Recognise our own folders and any single ONNX file."""
+        from . import Detection
+
+        return layout.detection(tree, self.name) or (Detection(flavor=self.name) if layout.only_file(tree, ".onnx") else None)
+
+    def accepts(self, value: object) -> bool:
+        """Take a ``ModelProto``."""
+        return type(value).__name__ == "ModelProto" and hasattr(value, "opset_import") and hasattr(value, "SerializeToString")
+
+    def save(self, value: Any, folder: str) -> dict[str, Any]:
+        """Write ``model.onnx``."""
+        with open(os.path.join(folder, FILE), "wb") as stream:
+            stream.write(value.SerializeToString())
+        return {"file": FILE, "format": "onnx", "packages": layout.versions("onnx")}
+
+    def load(self, path: str, *, is_trusted: bool) -> Any:
+        """Return an ``onnxruntime.InferenceSession``."""
+        runtime = layout.need("onnxruntime", "onnx")
+        return runtime.InferenceSession(layout.find_on_disk(path, ".onnx"), providers=runtime.get_available_providers())
+
+    def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
+        """Load a session to answer requests."""
+        return SessionPredictor(self.load(path, is_trusted=is_trusted))
+
+
+class SessionPredictor:
+    """Asks a session: one input takes an array, several take tensors by name; one output is given bare, several by name."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._inputs = {item.name: _DTYPES.get(item.type) for item in session.get_inputs()}
+        self._outputs = [item.name for item in session.get_outputs()]
+        self.wants = "array" if len(self._inputs) == 1 else "tensors"
+
+    def __call__(self, rows: Any) -> Any:
+        """Predict an array, or tensors by name."""
+        import numpy as np
+
+        from ..errors import InvalidInput
+
+        given = rows if isinstance(rows, dict) else {next(iter(self._inputs)): rows}
+        missing = [name for name in self._inputs if name not in given]
+        if missing:
+            raise InvalidInput(f'The input "{missing[0]}" is missing; the model takes {", ".join(self._inputs)}.')
+        feeds = {name: np.asarray(given[name], dtype=dtype) for name, dtype in self._inputs.items()}
+        values = self._session.run(None, feeds)
+        return values[0] if len(values) == 1 else dict(zip(self._outputs, values, strict=True))

@@ -1,0 +1,31 @@
+"""What answers requests: an object with ``predict``, or a function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InvalidInput
+
+
+class ObjectPredictor:
+    """Asks a live object; it gets a DataFrame when it was fitted on named columns, else an array."""
+
+    def __init__(self, value: Any) -> None:
+        self._ask = getattr(value, "predict", None) or (value if callable(value) else None)
+        if self._ask is None:
+            raise InvalidInput(
+                f"{type(value).__module__}.{type(value).__qualname__} has no predict() and cannot be called; serve it with a scoring script."
+            )
+        self.wants = "frame" if _has_names(value) else "array"
+
+    def __call__(self, rows: Any) -> Any:
+        """Predict rows."""
+        assert self._ask
+        return self._ask(rows)
+
+
+def _has_names(value: Any) -> bool:
+    try:
+        return getattr(value, "feature_names_in_", None) is not None
+    except AttributeError:
+        return False
