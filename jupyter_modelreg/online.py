@@ -252,8 +252,8 @@ def update_deployment(workspace: Workspace, command: UpdateOnlineDeployment) -> 
         entity = entity.replace(name=command.name or entity.name, endpoint_name=command.endpoint_name or entity.endpoint_name)
     else:
         current = workspace.catalog.get_deployment(_needed(command.endpoint_name, "--endpoint-name/-e"), _needed(command.name, "--name/-n"))
-        changes = {"set": command.set, "add": command.add, "remove": command.remove, "force_string": command.force_string}
-        entity = load_entity(OnlineDeployment, apply_update(current.to_dict(), **changes))
+        values = apply_update(current.to_dict(), set=command.set, add=command.add, remove=command.remove, force_string=command.force_string)
+        entity = load_entity(OnlineDeployment, values)
     return put_deployment(
         workspace, entity, trust=command.trust, no_wait=command.no_wait, is_script_checked=not command.skip_script_validation
     )
@@ -419,7 +419,9 @@ def _resolve_model(workspace: Workspace, model: str | Model | None) -> Model:
 
     if isinstance(model, ModelEntity):
         return register_model(workspace, model)
-    reference = parse_reference(_needed(model, "--model/-m"))
+    text = _needed(model, "--model/-m")
+    # Where a model is wanted a bare word names one, unless a file of that name is there.
+    reference = parse_reference(text if os.path.exists(text) or "/" in text or text.startswith("azureml:") else f"azureml:{text}")
     if isinstance(reference, RegisteredModel):
         return workspace.catalog.get_version(reference.name, reference.version, reference.label)
     return register_model(workspace, ModelEntity(path=str(reference)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib import import_module
 from typing import Any
 
 from ..entities.model import ColumnSpec, Signature
@@ -73,7 +74,7 @@ class MlflowFlavor:
             flavors = _parse(stream.read())["flavors"]
         for name in (name for name in flavors if name != "python_function"):
             try:
-                return layout.import_module(f"mlflow.{name}").load_model(path)
+                return import_module(f"mlflow.{name}").load_model(path)
             except (ModuleNotFoundError, AttributeError):
                 continue
         return layout.need("mlflow.pyfunc", "mlflow").load_model(path)

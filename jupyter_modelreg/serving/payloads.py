@@ -239,13 +239,13 @@ def _to_array(rows: Rows, columns: list[str] | None, specs: list[ColumnSpec]) ->
 def _to_tensors(rows: Rows, specs: list[ColumnSpec]) -> dict[str, Any]:
     import numpy as np
 
-    given: dict[str | None, Any]
+    given: dict[Any, Any]
     if rows.tensors is None:
         if len(specs) > 1:
             raise InvalidInput(f"The model takes {_listed([str(spec.name) for spec in specs])}; give each by its name.")
         given = {specs[0].name if specs else None: rows.rows}
     else:
-        given = dict(rows.tensors)
+        given = dict(rows.tensors.items())
     missing = [str(spec.name) for spec in specs if spec.name not in given]
     if missing:
         raise InvalidInput(f'The input "{missing[0]}" is missing; the model takes {_listed([str(spec.name) for spec in specs])}.')
