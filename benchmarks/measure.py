@@ -17,7 +17,7 @@ BARE_PYTHON = [sys.executable, "-c", "pass"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table. ``value`` is what the limit is about; ``text`` shows it."""
+    """One line of the table. A row without a limit is always ok."""
 
     what: str
     ours: float  # seconds
@@ -45,6 +45,11 @@ def within_seconds(what: str, ours: float, peer_name: str, peer: float, seconds:
 def over_peer(what: str, ours: float, peer_name: str, peer: float, seconds: float) -> Row:
     """Make a row that holds when ours takes less than `seconds` longer than the peer."""
     return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit=f"< +{_say_seconds(seconds)}", is_ok=ours - peer < seconds)
+
+
+def without_limit(what: str, ours: float, peer_name: str, peer: float) -> Row:
+    """Make a row that only shows."""
+    return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit="", is_ok=True)
 
 
 def medians(rounds: int, *steps: Callable[[], float | None]) -> list[float]:
@@ -86,9 +91,11 @@ def show(row: Row) -> str:
     """Return a row as one line of the table; see :data:`HEADING`."""
     ratio = row.ours / row.peer
     said = f"{ratio:.2f}×" if ratio >= 0.1 else f"1/{1 / ratio:.0f}"
-    return _LINE.format(
-        row.what, _say_seconds(row.ours), _say_seconds(row.peer), row.peer_name, said, row.limit, "ok" if row.is_ok else "MISSED"
-    )
+    return _LINE.format(row.what, _say_seconds(row.ours), _say_seconds(row.peer), row.peer_name, said, row.limit, _verdict(row))
+
+
+def _verdict(row: Row) -> str:
+    return "" if not row.limit else "ok" if row.is_ok else "MISSED"
 
 
 def _say_seconds(seconds: float) -> str:

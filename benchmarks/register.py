@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .measure import MODELREG, Row, at_most_times, medians, run
+from .measure import MODELREG, Row, at_most_times, medians, run, without_limit
 
 ROUNDS = 3
 SIZE_BYTES = 1_000_000_000
@@ -17,8 +17,9 @@ def rows(scratch: Path) -> Iterator[Row]:
     """Register 1 GB of noise with the command line; source, copy and store lie on one disk."""
     source = _noise(scratch / "weights.bin")
     registered, copied, synced = medians(ROUNDS, _register(source, scratch), _copy(source, scratch), _copy_and_sync(source, scratch))
-    yield at_most_times("modelreg model create, a file of 1 GB", registered, "cp", copied, 1.5)
-    yield at_most_times("… which also waits for the disk", registered, "cp && sync", synced, 1.5)
+    # What is registered is on the disk; what is only copied may be in memory still, and that takes no disk's time.
+    yield at_most_times("modelreg model create, a file of 1 GB", registered, "cp && sync", synced, 1.5)
+    yield without_limit("… beside a copy that may be lost", registered, "cp", copied)
     source.unlink()
 
 
