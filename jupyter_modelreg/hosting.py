@@ -6,8 +6,8 @@
     HOME/endpoints/<endpoint>/endpoint.json     traffic, read by the worker
     HOME/endpoints/<endpoint>/<deployment>/<run>/worker.json status.json log.txt code/
 
-A replaced deployment gets a new run beside the old one. Both bind the same port; the new worker listens only once its
-model is loaded, and only then the old one is stopped.
+A replaced deployment gets a new run beside the old one. The new worker is handed the listening socket of the old one,
+answers once its model is loaded, and only then the old one is stopped.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .errors import NotFound, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from socket import socket
     from typing import Any
 
     from .compute import ProcessIdentity
@@ -55,15 +56,13 @@ def start(
     Unavailable
         If the port is in use, or the worker does not become ready. The worker that was to be replaced goes on.
     """
-    from .serving import bind_port
     from .worker import start_worker, wait_until_ready
 
     old = _process_of(workspace, str(endpoint.name), str(deployment.name))
     run = _new_run(workspace, deployment)
     try:
         plan = _plan(workspace, deployment, model, run, trust=trust, is_script_checked=is_script_checked)
-        same_port = old["port"] if old else None
-        with bind_port(port or same_port, host=HOST, is_shared=same_port is not None and port in (None, same_port)) as listener:
+        with _listener(old, port) as listener:
             identity = start_worker(run, plan, listener, deployment.environment_variables)
             process = {**identity.to_dict(), "port": listener.getsockname()[1], "folder": run}
     except BaseException:
@@ -78,6 +77,19 @@ def start(
     workspace.catalog.put_deployment(deployment.replace(provisioning_state="Succeeded"), process)
     if old:
         _stop(old)
+
+
+def _listener(old: dict[str, Any] | None, port: int | None) -> socket:
+    """Return the socket of the worker to be replaced, or one bound to its port, the wanted one or a free one."""
+    from .serving import bind_port
+    from .serving.handover import take
+
+    if old and port in (None, old["port"]):
+        taken = take(old["folder"]) if _state_of(old)[0] == "healthy" else None
+        if taken:
+            return taken
+        _end(old)
+    return bind_port(port or (old["port"] if old else None), host=HOST)
 
 
 def remove_deployment(workspace: Workspace, endpoint_name: str, name: str) -> None:
@@ -168,10 +180,14 @@ def _give_up(workspace: Workspace, deployment: OnlineDeployment, identity: Proce
 
 
 def _stop(process: dict[str, Any]) -> None:
+    _end(process)
+    _remove_folder(process["folder"])
+
+
+def _end(process: dict[str, Any]) -> None:
     from .compute import stop_process
 
     stop_process(_identity(process))
-    _remove_folder(process["folder"])
 
 
 def _process_of(workspace: Workspace, endpoint_name: str, name: str) -> dict[str, Any] | None:

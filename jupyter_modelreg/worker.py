@@ -172,6 +172,7 @@ async def _serve(folder: str, plan: WorkerPlan, fd: int, loaded: dict[str, Any],
     import signal
     import socket
 
+    from .serving import handover
     from .serving.app import DEFAULT_MAX_WAITING, DEFAULT_TIMEOUT_SECONDS, App
     from .serving.http import Server
 
@@ -194,6 +195,9 @@ async def _serve(folder: str, plan: WorkerPlan, fd: int, loaded: dict[str, Any],
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await server.start(listener)
+    door = handover.offer(folder)
+    door.setblocking(False)
+    asyncio.get_running_loop().add_reader(door, handover.give, door, listener)
     seconds = time.perf_counter() - start
     print(f"Ready after {seconds:.2f} seconds on port {listener.getsockname()[1]}", flush=True)
     _write_json(os.path.join(folder, "status.json"), WorkerStatus(state="healthy", ready_seconds=round(seconds, 3)).to_dict())

@@ -13,11 +13,8 @@ from ..errors import Unavailable
 from .scripts import check_script
 
 
-def bind_port(port: int | None, *, host: str = "127.0.0.1", is_shared: bool = False) -> socket.socket:
+def bind_port(port: int | None, *, host: str = "127.0.0.1") -> socket.socket:
     """Bind a TCP port, a free one when None; the worker that is given the socket listens once its model is loaded.
-
-    ``is_shared`` lets a new worker bind the port of the one it replaces (``SO_REUSEPORT``); the kernel then still
-    refuses other users' sockets, and a port where a stranger listens is refused here.
 
     Raises
     ------
@@ -26,10 +23,7 @@ def bind_port(port: int | None, *, host: str = "127.0.0.1", is_shared: bool = Fa
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        if port and not is_shared and _somebody_listens(host, port):
-            raise OSError(errno.EADDRINUSE, "in use")
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port or 0))
     except OverflowError:
         listener.close()
@@ -40,12 +34,6 @@ def bind_port(port: int | None, *, host: str = "127.0.0.1", is_shared: bool = Fa
             raise Unavailable(f"Port {port} is in use; choose another or leave it out for a free one.") from None
         raise Unavailable(f"Port {port} cannot be bound: {error.strerror}.") from None
     return listener
-
-
-def _somebody_listens(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((host, port)) == 0
 
 
 __all__ = ["bind_port", "check_script"]
