@@ -62,7 +62,7 @@ def run(words: list[str]) -> str:
         command, presentation = parse_words(operation, words[2:])
     except HelpAsked as asked:
         return str(asked).rstrip()
-    return _present(_do(operation, command, presentation), presentation)
+    return _present(_do(operation, command, presentation), presentation, operation.answer)
 
 
 def _find_operation(words: list[str]) -> Operation | str:
@@ -99,12 +99,14 @@ def _confirm(operation: Operation, command: Command) -> None:
         raise InvalidInput("Nothing was changed.")
 
 
-def _present(answer: Any, presentation: Presentation) -> str:
-    from .display import to_text
+def _present(answer: Any, presentation: Presentation, kind: str) -> str:
+    from .display import EMPTY, to_text
 
     # A person reads a table, a program reads JSON, as `az` would print it.
     output = presentation.output or os.environ.get("MODELREG_OUTPUT") or ("table" if sys.stdout.isatty() else "json")
-    return to_text(_select(answer, presentation.query) if presentation.query else answer, output)
+    if presentation.query:
+        return to_text(_select(answer, presentation.query), output)
+    return to_text(answer, output, empty=EMPTY.get(kind.removeprefix("list[").rstrip("]"), "Nothing found."))
 
 
 def _select(answer: Any, query: str) -> Any:

@@ -1,0 +1,272 @@
+"""Answers as people and programs read them: tables, JSON, YAML, TSV in a shell; HTML in a notebook.
+
+One table of columns serves every list. Text is stable: what differs from run to run (times, ports, process ids) is left
+to HTML and JSON, so that a notebook's outputs can be compared. Names come from anywhere, so they are escaped here.
+"""
+
+from __future__ import annotations
+
+from ..records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# Record's name -> (heading, key) of its columns in a list.
+COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
+    "Model": (("Name", "name"), ("Version", "version"), ("Type", "type"), ("Stage", "stage"), ("Tags", "tags"), ("Size", "size_bytes")),
+    "OnlineEndpoint": (("Name", "name"), ("State", "state"), ("Deployments", "deployments"), ("Traffic", "traffic"), ("Tags", "tags")),
+    "OnlineDeployment": (("Name", "name"), ("State", "state"), ("Model", "model")),
+    "Datastore": (("Name", "name"), ("Type", "type"), ("Description", "description")),
+    "Difference": (("Group", "group"), ("Name", "name"), ("First", "first"), ("Second", "second"), ("Change", "delta")),
+    "Setting": (("Name", "name"), ("Value", "value"), ("From", "source"), ("Meaning", "help")),
+    "Check": (("", "is_ok"), ("Part", "part"), ("Found", "found"), ("Advice", "advice")),
+}
+
+# What a person learns when there is nothing yet.
+EMPTY = {
+    "Model": "No models yet. Register one: modelreg model create --name churn --path ./model",
+    "OnlineEndpoint": "No endpoints yet. Serve a model: modelreg model deploy churn",
+    "OnlineDeployment": "No deployments yet.",
+}
+
+# Keys that text leaves out of one record: they differ from run to run, or HTML shows them better.
+_UNSTABLE = {
+    "id",
+    "creation_context",
+    "path",
+    "digest",
+    "pid",
+    "port",
+    "scoring_uri",
+    "openapi_uri",
+    "utc_time_created",
+    "kind",
+    "provisioning_state",
+}
+_HIDDEN = {"lineage", "input_example", "latest_version", "files", "scan", "signature", "flavors"}
+
+
+def to_text(answer: Any, output: str = "table", *, empty: str = "") -> str:
+    """Return an answer as text in one of az's formats: table, json, jsonc, yaml, yamlc, tsv or none.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no such format.
+    """
+    if output not in _WRITERS:
+        from ..errors import InvalidInput, nearest
+
+        raise InvalidInput(f'There is no output format "{output}".{nearest(output, _WRITERS)}')
+    return _WRITERS[output](answer, empty)
+
+
+def plain(answer: Any) -> Any:
+    """Return an answer as JSON values."""
+    if isinstance(answer, Record):
+        return answer.to_dict()
+    if isinstance(answer, list):
+        return [plain(item) for item in answer]
+    return answer
+
+
+def size_text(count: int | None) -> str:
+    """Return a number of bytes as people say it: 1.2 MB."""
+    if count is None:
+        return ""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def cell_text(value: Any, key: str) -> str:
+    """Return one value for a table's cell, safe for a terminal."""
+    if value is None or value == {} or value == []:
+        return ""
+    if isinstance(value, bool):
+        return "✓" if value else "✗"
+    if key == "size_bytes":
+        return size_text(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return escape_control(", ".join(f"{name}={item}" for name, item in value.items()))
+    if isinstance(value, (list, tuple)):
+        return escape_control(", ".join(map(str, value)))
+    return escape_control(str(value))
+
+
+def escape_control(text: str) -> str:
+    """Show control characters instead of obeying them: a name may hold a terminal's escape sequence."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}" for char in text)
+
+
+# --- formats --------------------------------------------------------------------------------------------------------
+
+
+def _json(answer: Any, empty: str) -> str:
+    import json
+
+    return json.dumps(plain(answer), indent=2, ensure_ascii=False)
+
+
+def _yaml(answer: Any, empty: str) -> str:
+    import yaml
+
+    return (
+        str(yaml.safe_dump(plain(answer), sort_keys=False, allow_unicode=True, default_flow_style=False)).rstrip("\n").removesuffix("\n...")
+    )
+
+
+def _none(answer: Any, empty: str) -> str:
+    return ""
+
+
+def _tsv(answer: Any, empty: str) -> str:
+    """Write values in columns of tabs as az does: a list a row each, nested values left out."""
+    value = plain(answer)
+    rows = value if isinstance(value, list) else [value]
+    return "\n".join(_tsv_row(row) for row in rows)
+
+
+def _tsv_row(row: Any) -> str:
+    if isinstance(row, dict):
+        return "\t".join("" if isinstance(item, (dict, list)) else _tsv_value(item) for item in row.values())
+    if isinstance(row, list):
+        return "\t".join(_tsv_value(item) for item in row)
+    return _tsv_value(row)
+
+
+def _tsv_value(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value)
+    return " ".join(text.split()) if "\t" in text or "\n" in text or "\r" in text else text
+
+
+def _table(answer: Any, empty: str) -> str:
+    if isinstance(answer, list):
+        return _list_table(answer, empty)
+    kind = type(answer).__name__
+    if kind in _OWN_TEXTS:
+        return _OWN_TEXTS[kind](answer)
+    if isinstance(answer, Record):
+        return _facts(answer)
+    if isinstance(answer, dict):
+        return _aligned([[escape_control(str(key)), cell_text(value, str(key))] for key, value in answer.items()])
+    return "" if answer is None else escape_control(str(answer))
+
+
+def _list_table(rows: list[Any], empty: str) -> str:
+    if not rows:
+        return empty
+    kind = type(rows[0]).__name__
+    if kind in COLUMNS:
+        columns = [(heading, key) for heading, key in COLUMNS[kind] if any(getattr(row, key) not in (None, {}, [], "") for row in rows)]
+        cells = [[cell_text(getattr(row, key), key) for _, key in columns] for row in rows]
+        return _headed([heading for heading, _ in columns], cells)
+    if isinstance(rows[0], dict):
+        keys = list(dict.fromkeys(key for row in rows for key in row))
+        return _headed([str(key) for key in keys], [[cell_text(row.get(key), key) for key in keys] for row in rows])
+    return "\n".join(cell_text(row, "") for row in rows)
+
+
+def _headed(headings: list[str], rows: list[list[str]]) -> str:
+    return _aligned([headings, ["-" * len(heading) for heading in headings], *rows], is_ruled=True)
+
+
+def _aligned(rows: list[list[str]], *, is_ruled: bool = False) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if is_ruled:
+        rows[1] = ["-" * width for width in widths]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _facts(record: Record) -> str:
+    """Show one record's fields a line each, what is empty or unstable left out."""
+    values = {name: value for name, value in record.__dict__.items() if name not in _UNSTABLE | _HIDDEN and value not in (None, {}, [], "")}
+    rows = [[name.replace("_", " ").replace(" bytes", ""), cell_text(value, name)] for name, value in values.items() if value is not False]
+    return "\n".join([_aligned(rows), *_details(record)])
+
+
+def _details(record: Record) -> list[str]:
+    lines = []
+    signature = getattr(record, "signature", None)
+    if signature:
+        lines.append(f"inputs   {_columns_text(signature.inputs)}")
+        lines.append(f"outputs  {_columns_text(signature.outputs)}")
+    scan = getattr(record, "scan", None)
+    if scan:
+        lines.append(f"scan     {scan.verdict}" + "".join(f"\n         {escape_control(line)}" for line in scan.findings))
+    for item in getattr(record, "files", None) or []:
+        lines.append(f"         {size_text(item.size_bytes):>8}  {escape_control(item.path)}")
+    return lines
+
+
+def _columns_text(columns: list[Any], limit: int = 4) -> str:
+    shown = [f"{column.name or ''}{': ' if column.name else ''}{column.type}{column.shape or ''}" for column in columns[:limit]]
+    return escape_control(", ".join(shown)) + (f" and {len(columns) - limit} more" if len(columns) > limit else "")
+
+
+def _comparison(answer: Any) -> str:
+    if not answer.differences:
+        return f"{answer.first} and {answer.second} are the same."
+    headings = ["", "Name", answer.first, answer.second, "Change"]
+    rows = [
+        [item.group, escape_control(item.name), _short(item.first), _short(item.second), "" if item.delta is None else f"{item.delta:+.4g}"]
+        for item in answer.differences
+        if item.group != "files"
+    ]
+    changed = sum(1 for item in answer.differences if item.group == "files")
+    tail = [f"{changed} files differ, {answer.same.get('files', 0)} are the same."] if changed else []
+    return "\n".join([_headed(headings, rows) if rows else "", *tail]).strip("\n")
+
+
+def _short(text: str | None, limit: int = 40) -> str:
+    if text is None:
+        return "-"
+    try:
+        return f"{float(text):.6g}" if "." in text and "e" not in text else escape_control(text)[:limit]
+    except ValueError:
+        shown = escape_control(text)
+        return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def _invocation(answer: Any) -> str:
+    import json
+
+    return answer.body if isinstance(answer.body, str) else json.dumps(answer.body, ensure_ascii=False)
+
+
+_OWN_TEXTS: dict[str, Callable[[Any], str]] = {
+    "Downloaded": lambda answer: "\n".join(
+        [
+            f"Wrote {len(answer.files)} files, {size_text(answer.size_bytes)}, to {escape_control(answer.path)}",
+            *(f"  {escape_control(path)}" for path in answer.files),
+        ]
+    ),
+    "Deleted": lambda answer: "\n".join(f"Deleted {escape_control(name)}" for name in answer.names) or "Nothing to delete.",
+    "LogText": lambda answer: "\n".join(escape_control(line) for line in answer.text.splitlines()),
+    "Comparison": _comparison,
+    "Invocation": _invocation,
+    "EndpointKeys": lambda answer: _aligned([["primary", answer.primary_key], ["secondary", answer.secondary_key]]),
+}
+
+_WRITERS: dict[str, Callable[[Any, str], str]] = {
+    "table": _table,
+    "json": _json,
+    "jsonc": _json,
+    "yaml": _yaml,
+    "yamlc": _yaml,
+    "tsv": _tsv,
+    "none": _none,
+}
