@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def workspace(home: Path) -> Iterator[Workspace]:
+def workspace(home: Path) -> Workspace:
     """An open workspace."""
-    yield open_workspace()
+    return open_workspace()

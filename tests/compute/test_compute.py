@@ -61,7 +61,7 @@ def test_a_reused_number_is_another_process(tmp_path: Path) -> None:
     identity = start(tmp_path)
     assert not is_alive(identity.replace(start_time="1"))
     assert not is_alive(identity.replace(boot_id="another"))
-    stop_process(identity.replace(start_time="9" * 18))
+    stop_process(identity.replace(start_time="1", token="another"))
     assert is_alive(identity)
     stop_process(identity)
 

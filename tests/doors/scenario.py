@@ -30,7 +30,8 @@ def run(raw_data):
     if not numbers:
         raise ValueError("no numbers")
     with open(os.path.join(folder, "weights", "scale.txt")) as stream:
-        return [number * float(stream.read()) for number in numbers]
+        scale = float(stream.read())
+    return [number * scale for number in numbers]
 """
 
 # Each step is (noun, verb, values). The steps that must fail stand among the others: an error changes nothing.
@@ -230,7 +231,8 @@ def _scrub(answer: Answer) -> Answer:
         return [_scrub(item) for item in answer]
     if isinstance(answer, str):
         text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", answer)
-        return text.replace(os.environ["MODELREG_HOME"], "HOME").replace(os.getcwd(), "HERE")
+        # A server reads relative paths against its own folder and says them in full.
+        return text.replace(os.environ["MODELREG_HOME"], "HOME").replace(os.getcwd() + "/", "")
     return answer
 
 
