@@ -10,7 +10,6 @@ import json
 import os
 import sys
 import time
-from typing import Any
 
 from .entities.model import Signature
 from .entities.online import OnlineRequestSettings
@@ -18,11 +17,13 @@ from .records import Record, field, from_dict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
     from socket import socket
+    from typing import Any
 
     from .compute import ProcessIdentity
 
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 8.0  # less than the grace that who stops it allows
 FAILED_EXIT = 3  # Source: azureml-inference-server-http exits so when init() fails.
 
 
@@ -64,10 +65,10 @@ def start_worker(folder: str, plan: WorkerPlan, listener: socket, environment_va
     _write_json(os.path.join(folder, "worker.json"), plan.to_dict())
     _write_json(os.path.join(folder, "status.json"), WorkerStatus().to_dict())
     return start_process(
-        [sys.executable, "-m", "jupyter_modelreg.worker", folder, str(listener.fileno())],
+        [sys.executable, "-P", "-m", "jupyter_modelreg.worker", folder, str(listener.fileno())],
         folder=folder,
         log_path=os.path.join(folder, "log.txt"),
-        env={**os.environ, **_contract(plan), **environment_variables},
+        env={**_own_environment(), **_contract(plan), **environment_variables},
         pass_fds=[listener.fileno()],
     )
 
@@ -111,9 +112,14 @@ def _tail(folder: str) -> str:
         return ""
 
 
+def _own_environment() -> dict[str, str]:
+    """Return the starter's environment without what belongs to its kernel or Jupyter server, their tokens above all."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("JPY_", "JUPYTER", "KERNEL_", "MPLBACKEND"))}
+
+
 def _contract(plan: WorkerPlan) -> dict[str, str]:
     """Environment that a scoring script may rely on. Source: azureml-inference-server-http; Azure ML, AZUREML_MODEL_DIR."""
-    threads = str(os.cpu_count() or 1)
+    threads = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     return {
         "AZUREML_MODEL_DIR": plan.model_dir,
         "MLFLOW_MODEL_FOLDER": os.path.basename(plan.model_path),
@@ -136,20 +142,21 @@ def _write_json(path: str, values: dict[str, Any]) -> None:
 
 def main(folder: str, fd: int) -> int:
     """Load, listen, serve until asked to end; return the exit code."""
+    import asyncio
     import logging
+    from concurrent.futures import ThreadPoolExecutor
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     start = time.perf_counter()
     with open(os.path.join(folder, "worker.json"), encoding="utf-8") as stream:
         plan = from_dict(WorkerPlan, json.load(stream))
     print(f"Deployment {plan.endpoint}/{plan.deployment} loads {plan.model}", flush=True)
+    model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
     try:
-        loaded = _load(plan)
+        loaded = model_thread.submit(_load, plan).result()
     except BaseException as error:  # a script may raise anything, even SystemExit
         return _fail(folder, plan, error)
-    import asyncio
-
-    asyncio.run(_serve(folder, plan, fd, loaded, start))
+    asyncio.run(_serve(folder, plan, fd, model_thread, loaded, start))
     print("Ended as asked.", flush=True)
     return 0
 
@@ -167,7 +174,7 @@ def _load(plan: WorkerPlan) -> dict[str, Any]:
     return {"predictor": flavors.load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)}
 
 
-async def _serve(folder: str, plan: WorkerPlan, fd: int, loaded: dict[str, Any], start: float) -> None:
+async def _serve(folder: str, plan: WorkerPlan, fd: int, model_thread: Executor, loaded: dict[str, Any], start: float) -> None:
     import asyncio
     import signal
     import socket
@@ -177,12 +184,14 @@ async def _serve(folder: str, plan: WorkerPlan, fd: int, loaded: dict[str, Any],
     from .serving.http import Server
 
     listener = socket.socket(fileno=fd)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that the port is free at once when this ends
     limits = plan.request_settings
     app = App(
         plan.deployment,
         port=listener.getsockname()[1],
         keys_path=plan.keys_path,
         endpoint_path=plan.endpoint_path,
+        model_thread=model_thread,
         signature=plan.signature,
         input_example=plan.input_example,
         code_folder=plan.code_folder,
@@ -191,7 +200,7 @@ async def _serve(folder: str, plan: WorkerPlan, fd: int, loaded: dict[str, Any],
         max_waiting=2 * limits.max_concurrent_requests_per_instance if limits else DEFAULT_MAX_WAITING,
         **loaded,
     )
-    server, ended = Server(app.handle), asyncio.Event()
+    server, ended = Server(app.handle, app.refuse), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await server.start(listener)

@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from urllib.parse import parse_qsl
 
 from .. import __version__
@@ -26,6 +26,7 @@ from .swagger import OPENAPI_VERSIONS, describe
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
     from typing import Any
 
     from .scripts import Script
@@ -36,6 +37,7 @@ LOG = logging.getLogger("modelreg.endpoint")
 DEFAULT_TIMEOUT_SECONDS = 60.0
 DEFAULT_MAX_WAITING = 256
 MAX_REQUEST_ID = 100  # Source: azureml-inference-server-http answers 431 above it.
+REQUEST_IDS = ("x-request-id", "x-ms-client-request-id")
 OPEN_PATHS = ("/", "/ping", "/health")  # liveness says nothing about the model
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -51,8 +53,10 @@ class App:
         One of them answers: a predictor with ``wants``, or a scoring script.
     keys_path, endpoint_path
         Small JSON files that operations rewrite; read again when they change.
+    model_thread
+        The one thread that loaded the model and asks it, since some libraries keep state by thread.
     max_waiting
-        Requests that may wait for the model before others get 429.
+        Requests that may be with the model or wait for it before others get 429.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class App:
         port: int,
         keys_path: str,
         endpoint_path: str,
+        model_thread: Executor,
         predictor: Any = None,
         script: Script | None = None,
         signature: Signature | None = None,
@@ -73,18 +78,26 @@ class App:
         self.deployment, self.predictor, self.script = deployment, predictor, script
         self.signature, self.input_example, self.code_folder = signature, input_example, code_folder
         self.timeout_seconds, self.max_waiting = timeout_seconds, max_waiting
-        self._hosts = {f"{host}:{port}" for host in LOCAL_HOSTS} | set(LOCAL_HOSTS)
+        self._hosts = {f"{host}:{port}" for host in LOCAL_HOSTS} | (set(LOCAL_HOSTS) if port == 80 else set())
         self._keys, self._endpoint = JsonFile(keys_path), JsonFile(endpoint_path)
-        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._waiting = 0
+        self._model_thread = model_thread
+        self._waiting, self._model_seconds = 0, 0.0
+        self.counts: Counter[int] = Counter()  # answers by status
+
+    def refuse(self, request: Request) -> Response | None:
+        """Refuse by the head, in this order: long request ids, other hosts, other origins, no key."""
+        refusal = self._refusal(request)
+        return self._signed(request, refusal) if refusal else None
 
     async def handle(self, request: Request) -> Response:
-        """Answer one request; the headers of the contract are on every answer."""
-        identifiers = {name: request.headers.get(name, "") for name in ("x-request-id", "x-ms-client-request-id")}
-        if any(len(value) > MAX_REQUEST_ID for value in identifiers.values()):
-            return json_response({"message": f"A request id has at most {MAX_REQUEST_ID} characters."}, 431)
-        response = self._refusal(request) or await self._route(request)
-        known = {name: value for name, value in identifiers.items() if value and value.isprintable()}
+        """Answer one request that was not refused."""
+        return self._signed(request, await self._route(request))
+
+    def _signed(self, request: Request, response: Response) -> Response:
+        """Count an answer and give it the headers of the contract."""
+        self.counts[response.status] += 1
+        identifiers = {name: request.headers.get(name, "") for name in REQUEST_IDS}
+        known = {name: value for name, value in identifiers.items() if 0 < len(value) <= MAX_REQUEST_ID and value.isprintable()}
         return response.replace(
             headers={
                 "x-request-id": str(uuid.uuid4()),
@@ -96,18 +109,17 @@ class App:
         )
 
     def _refusal(self, request: Request) -> Response | None:
-        """Refuse strangers in this order: other hosts, other origins, no key."""
-        if request.headers.get("host", "").lower() not in self._hosts:
+        headers = request.headers
+        if any(len(headers.get(name, "")) > MAX_REQUEST_ID for name in REQUEST_IDS):
+            return json_response({"message": f"A request id has at most {MAX_REQUEST_ID} characters."}, 431)
+        if headers.get("host", "").lower() not in self._hosts:
             return json_response({"message": "This endpoint answers on 127.0.0.1 and localhost only."}, 421)
-        if "origin" in request.headers:
-            return json_response({"message": "Web pages may not call this endpoint."}, 403)
-        if request.path in OPEN_PATHS:
+        if "origin" in headers and headers["origin"].lower().removeprefix("http://") not in self._hosts:
+            return json_response({"message": "Other web pages may not call this endpoint."}, 403)
+        if request.path in OPEN_PATHS or self._knows_key(headers.get("authorization", "")):
             return None
-        if not self._knows_key(request.headers.get("authorization", "")):
-            return json_response(
-                {"message": "The key is missing or wrong; send Authorization: Bearer KEY."}, 401, **{"www-authenticate": "Bearer"}
-            )
-        return None
+        message = "The key is missing or wrong; send the header Authorization: Bearer KEY."
+        return json_response({"message": message}, 401, **{"www-authenticate": "Bearer"})
 
     def _knows_key(self, header: str) -> bool:
         scheme, _, given = header.partition(" ")
@@ -139,6 +151,19 @@ class App:
     async def get_version(self, request: Request) -> Response:
         """Name the version of the server."""
         return Response(body=__version__.encode(), content_type="text/plain; charset=utf-8")
+
+    async def get_metrics(self, request: Request) -> Response:
+        """Count answers and the model's time in Prometheus' text format."""
+        name = f'deployment="{self.deployment}"'
+        lines = [
+            "# TYPE modelreg_answers_total counter",
+            *(f'modelreg_answers_total{{{name},status="{status}"}} {count}' for status, count in sorted(self.counts.items())),
+            "# TYPE modelreg_model_seconds_total counter",
+            f"modelreg_model_seconds_total{{{name}}} {self._model_seconds:.6f}",
+            "# TYPE modelreg_waiting gauge",
+            f"modelreg_waiting{{{name}}} {self._waiting}",
+        ]
+        return Response(body="\n".join([*lines, ""]).encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def get_options(self, request: Request) -> Response:
         """Answer OPTIONS; without CORS headers, so that web pages stay out."""
@@ -183,19 +208,19 @@ class App:
             return json_response(fail(*refused), refused[1])
         if self._waiting >= self.max_waiting:
             return json_response(fail("Too many requests wait for the model; try again later.", 429), 429, **{"retry-after": "1"})
-        start = time.perf_counter()
         self._waiting += 1
-        # The thread counts the request out, so that one that timed out still holds its place in the queue.
-        future = asyncio.get_running_loop().run_in_executor(self._model_thread, self._answer, request, wrap, fail)
+        work = self._model_thread.submit(self._answer, request, wrap, fail)
+        future = asyncio.wrap_future(work)
+        future.add_done_callback(self._count_out)
         try:
-            response: Response = await asyncio.wait_for(asyncio.shield(future), self.timeout_seconds)
+            return await asyncio.wait_for(asyncio.shield(future), self.timeout_seconds)
         except TimeoutError:
-            future.add_done_callback(lambda _: None)
-            milliseconds = self.timeout_seconds * 1000
-            message = f"Scoring timeout after {milliseconds:.0f} ms; request_settings.request_timeout_ms sets the limit."
+            work.cancel()  # if it has not begun; a running one keeps its place in the queue
+            message = f"Scoring timeout after {self.timeout_seconds * 1000:.0f} ms; request_settings.request_timeout_ms sets the limit."
             return json_response(fail(message, 408), 408)
-        milliseconds = (time.perf_counter() - start) * 1000
-        return response.replace(headers={"x-ms-run-fn-exec-ms": f"{milliseconds:.3f}", **response.headers})
+
+    def _count_out(self, _: object) -> None:
+        self._waiting -= 1
 
     def _misrouted(self, request: Request) -> tuple[str, int] | None:
         """Say why this deployment shall not answer: another was asked for, or it has no traffic."""
@@ -207,24 +232,29 @@ class App:
         return None
 
     def _answer(self, request: Request, wrap: Callable[[Any], Any], fail: Callable[[str, int], Any]) -> Response:
-        """Run the model; called in its thread. A stranger sees no traceback, the log has all of it."""
+        """Ask the model; called in its thread. A stranger sees no traceback, the log has all of it."""
+        start = time.perf_counter()
         try:
             value = self._run_script(request) if self.script else self._run_predictor(request)
-            if isinstance(value, Response):
-                return value
-            return json_response(wrap(to_json(value)))
+            response = value if isinstance(value, Response) else json_response(wrap(to_json(value)))
         except InvalidInput as error:
-            return json_response(fail(error.message, 400), 400)
-        except Exception:  # the model's and the script's own code may raise anything
+            response = json_response(fail(error.message, 400), 400)
+        except BaseException:  # the model's and the script's own code may raise anything, even SystemExit
             LOG.exception("The request failed in the model")
             message = "An unexpected error occurred in the model or its scoring script. Check the logs for more info."
-            return json_response(fail(message, 500), 500, **{"x-ms-run-function-failed": "True"})
-        finally:
-            self._waiting -= 1
+            response = json_response(fail(message, 500), 500, **{"x-ms-run-function-failed": "True"})
+        seconds = time.perf_counter() - start
+        self._model_seconds += seconds
+        return response.replace(headers={"x-ms-run-fn-exec-ms": f"{seconds * 1000:.3f}", **response.headers})
 
     def _run_predictor(self, request: Request) -> Any:
-        rows = parse_rows(request.body, _content_type(request))
-        return self.predictor(to_input(rows, self.predictor.wants, self.signature))
+        rows = to_input(parse_rows(request.body, _content_type(request)), self.predictor.wants, self.signature)
+        try:
+            return self.predictor(rows)
+        except ValueError as error:
+            # What libraries raise for the wrong number of features, or for gaps where they take none.
+            LOG.exception("The model refused the input")
+            raise InvalidInput(f"The model refused the input: {str(error).splitlines()[0] if str(error) else 'ValueError'}") from None
 
     def _run_script(self, request: Request) -> Any:
         assert self.script
@@ -278,6 +308,7 @@ _ROUTES: dict[str, dict[str, Route]] = {
     "/health": {"GET": App.get_ping},
     "/ping": {"GET": App.get_ping},
     "/version": {"GET": App.get_version},
+    "/metrics": {"GET": App.get_metrics},
     "/score": {"POST": App.score, "GET": App.score, "OPTIONS": App.get_options},
     "/invocations": {"POST": App.invoke},
     "/swagger.json": {"GET": App.get_swagger},

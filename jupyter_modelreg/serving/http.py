@@ -1,7 +1,7 @@
 """HTTP/1.1 on asyncio: bytes to requests and back, with limits. It knows no route.
 
 One task a connection answers pipelined requests in order. Whatever a stranger sends ends in a status, never in a
-traceback on the wire.
+traceback on the wire, and never in memory without bounds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import zlib
+from collections import deque
 from http import HTTPStatus
 
 import httptools
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES = 16 << 10
 MAX_BODY_BYTES = 16 << 20
-MAX_WAITING = 64  # pipelined requests of one connection
 READ_SECONDS = 20.0  # from a request's first byte to its last
 IDLE_SECONDS = 75.0
+LINGER_SECONDS = 2.0  # a refused body is read and dropped so long, else the client never sees why
+ONCE_ONLY = ("host", "content-length", "authorization")
 LOG = logging.getLogger(__name__)
 
 
@@ -35,9 +37,9 @@ class Request:
 
     __slots__ = ("body", "headers", "is_kept_alive", "method", "path", "query")
 
-    def __init__(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes, is_kept_alive: bool) -> None:
+    def __init__(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes = b"") -> None:
         self.method, self.path, self.query, self.headers, self.body = method, path, query, headers, body
-        self.is_kept_alive = is_kept_alive
+        self.is_kept_alive = True
 
 
 class Response(Record):
@@ -55,18 +57,41 @@ def json_response(value: Any, status: int = 200, **headers: str) -> Response:
 
 
 class BadRequest(Exception):
-    """What arrived is no request this server takes; the connection ends after the answer."""
+    """What arrives is no request this server takes; the connection ends after the answer."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
+    def __init__(self, response: Response) -> None:
+        super().__init__(response)
+        self.response = response
+
+
+class Limits(Record):
+    """What one client may take."""
+
+    header_bytes: int = MAX_HEADER_BYTES
+    body_bytes: int = MAX_BODY_BYTES
+    read_seconds: float = READ_SECONDS
+    idle_seconds: float = IDLE_SECONDS
 
 
 class Server:
-    """Accepts on a bound socket and hands each request to ``handle``."""
+    """Accepts on a bound socket and hands each request on.
 
-    def __init__(self, handle: Callable[[Request], Awaitable[Response]], *, max_body_bytes: int = MAX_BODY_BYTES) -> None:
-        self.handle, self.max_body_bytes = handle, max_body_bytes
+    Parameters
+    ----------
+    handle
+        Answers a whole request.
+    refuse
+        Looks at a request's head before its body is read; returns an answer to refuse it, or None.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Request], Awaitable[Response]],
+        refuse: Callable[[Request], Response | None] = lambda request: None,
+        *,
+        limits: Limits | None = None,
+    ) -> None:
+        self.handle, self.refuse, self.limits = handle, refuse, limits or Limits()
         self.connections: set[Connection] = set()
 
     async def start(self, listener: socket.socket) -> None:
@@ -85,16 +110,23 @@ class Server:
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection."""
+    """One client's connection.
+
+    ``_turns`` holds what is to be answered, in order: a request with the refusal it met, if any; a refusal without
+    request is the last word of the connection.
+    """
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        self._server, self._limits = server, server.limits
         self._parser = httptools.HttpRequestParser(self)
-        self._requests: list[Request | BadRequest] = []
+        self._turns: deque[tuple[Request | None, Response | None]] = deque()
         self._answering: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_finishing = False
-        self._begin()
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+        self._is_receiving = self._is_head_complete = False
+        self._is_paused = self._is_deaf = self._is_finishing = self._owes_continue = False
+        self._number = self._head_bytes = 0
 
     # --- from the transport
 
@@ -103,124 +135,161 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._server.connections.add(self)
-        self._wait(IDLE_SECONDS)
+        self._wait(self._limits.idle_seconds)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Forget the connection; the answer under way has nobody to go to."""
         self._server.connections.discard(self)
-        if self._timer:
-            self._timer.cancel()
+        self._may_write.set()
+        self._stop_waiting()
+
+    def pause_writing(self) -> None:
+        """Hold the next answer back; the client does not read."""
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        """Go on with the next answer."""
+        self._may_write.set()
+
+    def eof_received(self) -> bool:
+        """Answer what was asked before the client said its last word."""
+        self._is_finishing = True
+        return self._answering is not None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a broken request is answered once and ends the connection."""
+        if self._is_deaf:
+            return
+        number = self._number
         try:
             self._parser.feed_data(data)
-            self._check_head_size(len(data))
+            if self._is_receiving and not self._is_head_complete and number == self._number:
+                # The parser keeps an unfinished header to itself, so whole chunks of it are counted here.
+                self._count_head(len(data))
         except BadRequest as error:
-            self._refuse(error)
+            self._end_with(error.response)
         except httptools.HttpParserUpgrade:
-            self._refuse(BadRequest(400, "This server speaks HTTP/1.1 only."))
+            self._ignore_upgrade()
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
-            self._refuse(cause if isinstance(cause, BadRequest) else BadRequest(400, "Bad request."))
+            self._end_with(cause.response if isinstance(cause, BadRequest) else _message("Bad request.", 400))
         except httptools.HttpParserError:
-            self._refuse(BadRequest(400, "This is no HTTP request."))
+            self._end_with(_message("This is no HTTP request.", 400))
 
     # --- from the parser
 
     def on_message_begin(self) -> None:
         """Start a request; slow ones are cut off."""
-        self._begin()
-        self._wait(READ_SECONDS)
+        self._url, self._body, self._head_bytes = b"", bytearray(), 0
+        self._headers: dict[str, str] = {}
+        self._number += 1
+        self._is_receiving, self._is_head_complete = True, False
+        self._wait(self._limits.read_seconds)
 
     def on_url(self, url: bytes) -> None:
         """Collect the target."""
         self._url += url
-        self._head_bytes += len(url)
-        self._check_head_size(0)
+        self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header."""
-        self._head_bytes += len(name) + len(value) + 4
-        self._check_head_size(0)
+        """Collect a header, or what trails a chunked body."""
+        self._count_head(len(name) + len(value) + 4)
         key = name.decode("latin-1").lower()
-        if key in self._headers and key in ("host", "content-length", "authorization"):
-            raise BadRequest(400, f"The header {key} stands twice.")
+        if key in self._headers and key in ONCE_ONLY:
+            raise BadRequest(_message(f"The header {key} stands twice.", 400))
         self._headers[key] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Refuse a body that is announced too large before it arrives."""
+        """Refuse a request by its head, before its body arrives."""
         self._is_head_complete = True
+        self._request = Request(self._parser.get_method().decode("ascii"), *_split_url(self._url), self._headers)
         length = self._headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._server.max_body_bytes:
-            raise self._too_large()
-        if self._headers.get("expect", "").lower() == "100-continue":
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if length.isdigit() and int(length) > self._limits.body_bytes:
+            raise BadRequest(self._too_large())
+        self._refusal = self._server.refuse(self._request)
+        has_body = length != "0" or "transfer-encoding" in self._headers
+        if self._refusal and has_body:
+            raise BadRequest(self._refusal)
+        self._owes_continue = self._headers.get("expect", "").lower() == "100-continue"
+        self._continue()
 
     def on_body(self, data: bytes) -> None:
         """Collect the body."""
         self._body += data
-        if len(self._body) > self._server.max_body_bytes:
-            raise self._too_large()
+        if len(self._body) > self._limits.body_bytes:
+            raise BadRequest(self._too_large())
 
     def on_message_complete(self) -> None:
         """Queue the request for its answer."""
-        if self._timer:
-            self._timer.cancel()
-        try:
-            url = httptools.parse_url(self._url)
-            path, query = url.path.decode("ascii"), (url.query or b"").decode("ascii")
-        except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError):
-            raise BadRequest(400, "This is no path.") from None
-        body = _decoded(bytes(self._body), self._headers.get("content-encoding", ""), self._server.max_body_bytes)
-        method = self._parser.get_method().decode("ascii")
-        self._requests.append(Request(method, path, query, self._headers, body, self._parser.should_keep_alive()))
-        if len(self._requests) > MAX_WAITING:
-            raise BadRequest(429, "Too many requests wait on this connection.")
-        self._answer()
+        self._is_receiving = self._owes_continue = False
+        self._stop_waiting()
+        request = self._request
+        request.body = _decoded(bytes(self._body), self._headers.get("content-encoding", ""), self._limits.body_bytes)
+        request.is_kept_alive = self._parser.should_keep_alive()
+        self._queue(request, self._refusal)
 
-    # --- answers
+    # --- turns
 
     def finish(self) -> None:
-        """Close once nothing is being answered."""
+        """Close once nothing is being received or answered."""
         self._is_finishing = True
-        if not self._requests and self._answering is None:
+        if not self._is_receiving and self._answering is None:
             self._transport.close()
 
-    def _begin(self) -> None:
-        self._url, self._body, self._head_bytes = b"", bytearray(), 0
-        self._headers: dict[str, str] = {}
-        self._is_head_complete = False
-
-    def _answer(self) -> None:
+    def _queue(self, request: Request | None, response: Response | None) -> None:
+        self._turns.append((request, response))
         if self._answering is None:
             self._answering = asyncio.ensure_future(self._answer_all())
+        elif not self._is_paused and not self._is_deaf:
+            # Who pipelines is read on only when the answers keep up.
+            self._is_paused = True
+            self._transport.pause_reading()
+            self._stop_waiting()
+
+    def _end_with(self, response: Response) -> None:
+        self._is_deaf, self._is_receiving = True, False
+        self._stop_waiting()
+        self._queue(None, response)
+
+    def _ignore_upgrade(self) -> None:
+        """Answer in HTTP/1.1 a request that offers another protocol, and end there."""
+        self._is_deaf = True
+        request, _ = self._turns[-1]
+        assert request
+        request.is_kept_alive = False
 
     async def _answer_all(self) -> None:
-        try:
-            while self._requests and not self._transport.is_closing():
-                request = self._requests.pop(0)
-                if isinstance(request, BadRequest):
-                    self._write(json_response({"message": request.message}, request.status), is_kept_alive=False)
-                    return
-                response = await self._server.handle(request)
-                is_kept = request.is_kept_alive and not (self._is_finishing and not self._requests)
-                self._write(response, is_kept_alive=is_kept, is_head=request.method == "HEAD")
-        except Exception:
-            LOG.exception("A request could not be answered")
+        while self._turns and not self._transport.is_closing():
+            request, response = self._turns.popleft()
+            if not self._turns:
+                self._read_on()
+            if response is None:
+                assert request
+                response = await self._respond(request)
+            is_kept = request is not None and request.is_kept_alive and not (self._is_finishing and not self._turns)
+            self._write(response, is_kept_alive=is_kept, is_head=request is not None and request.method == "HEAD")
+            await self._until_written()
+        self._answering = None
+        if self._transport.is_closing():
+            return
+        if self._is_finishing and not self._is_receiving:
             self._transport.close()
-        finally:
-            self._answering = None
-        if self._is_finishing:
-            self._transport.close()
-        elif not self._transport.is_closing():
-            self._wait(IDLE_SECONDS)
+        elif not self._is_receiving and not self._is_deaf:
+            self._wait(self._limits.idle_seconds)
+        self._continue()
 
-    def _write(self, response: Response, *, is_kept_alive: bool, is_head: bool = False) -> None:
+    async def _respond(self, request: Request) -> Response:
+        try:
+            return await self._server.handle(request)
+        except Exception:  # the last line of defence: a stranger gets a status, the log all of it
+            LOG.exception("A request could not be answered")
+            return _message("An unexpected error occurred. Check the logs for more info.", 500)
+
+    def _write(self, response: Response, *, is_kept_alive: bool, is_head: bool) -> None:
         if self._transport.is_closing():
             return
         lines = [
-            f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}",
+            f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, 'Unknown')}",
             f"content-type: {response.content_type}",
             f"content-length: {len(response.body)}",
             "x-content-type-options: nosniff",
@@ -230,46 +299,89 @@ class Connection(asyncio.Protocol):
         ]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
         self._transport.write(head if is_head else head + response.body)
-        if not is_kept_alive:
-            self._transport.close()
-
-    def _refuse(self, error: BadRequest) -> None:
-        self._transport.pause_reading()
-        self._requests.append(error)
-        self._answer()
-
-    def _wait(self, seconds: float) -> None:
-        if self._timer:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
-
-    def _give_up(self) -> None:
-        if self._answering is not None:
+        if is_kept_alive:
             return
-        if self._url or self._headers:
-            self._refuse(BadRequest(408, "The request did not arrive in time."))
+        if self._is_deaf and self._transport.can_write_eof():
+            # Closing on unread bytes resets the connection, and the client would lose the answer with it.
+            self._transport.write_eof()
+            self._wait(LINGER_SECONDS)
         else:
             self._transport.close()
 
-    def _check_head_size(self, received: int) -> None:
-        if not self._is_head_complete and max(self._head_bytes, 0) > MAX_HEADER_BYTES:
-            raise BadRequest(431, f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
+    async def _until_written(self) -> None:
+        if self._may_write.is_set():
+            return
+        try:
+            await asyncio.wait_for(self._may_write.wait(), self._limits.read_seconds)
+        except TimeoutError:
+            self._transport.abort()
 
-    def _too_large(self) -> BadRequest:
-        return BadRequest(413, f"The body is larger than {self._server.max_body_bytes:,} bytes.")
+    def _read_on(self) -> None:
+        if self._is_paused and not self._transport.is_closing():
+            self._is_paused = False
+            self._transport.resume_reading()
+            if self._is_receiving:
+                self._wait(self._limits.read_seconds)
+
+    def _continue(self) -> None:
+        """Ask for an announced body, once earlier answers are out."""
+        if self._owes_continue and self._answering is None:
+            self._owes_continue = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # --- limits
+
+    def _wait(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+    def _give_up(self) -> None:
+        if self._is_receiving:
+            self._end_with(_message("The request did not arrive in time.", 408))
+        elif self._answering is None:
+            self._transport.abort()
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.header_bytes:
+            raise BadRequest(_message(f"The headers are larger than {self._limits.header_bytes:,} bytes.", 431))
+
+    def _too_large(self) -> Response:
+        return _message(f"The body is larger than {self._limits.body_bytes:,} bytes.", 413)
+
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+def _message(text: str, status: int) -> Response:
+    return json_response({"message": text}, status)
+
+
+def _split_url(url: bytes) -> tuple[str, str]:
+    try:
+        parts = httptools.parse_url(url)
+        return parts.path.decode("ascii"), (parts.query or b"").decode("ascii")
+    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError):
+        raise BadRequest(_message("This is no path.", 400)) from None
 
 
 def _decoded(body: bytes, encoding: str, limit: int) -> bytes:
     """Undo gzip or deflate, up to the limit of a body."""
-    if encoding in ("", "identity"):
+    if encoding.lower() in ("", "identity"):
         return body
-    if encoding not in ("gzip", "deflate"):
-        raise BadRequest(415, f'The encoding "{encoding[:40]}" is not known; send gzip, deflate or none.')
-    decoder = zlib.decompressobj(31 if encoding == "gzip" else 15)
+    if encoding.lower() not in ("gzip", "deflate"):
+        raise BadRequest(_message(f'The encoding "{encoding[:40]}" is not known; send gzip, deflate or none.', 415))
+    decoder = zlib.decompressobj(31 if encoding.lower() == "gzip" else 15)
     try:
         plain = decoder.decompress(body, limit + 1)
     except zlib.error:
-        raise BadRequest(400, f"The body is no {encoding}.") from None
-    if len(plain) > limit or not decoder.eof:
-        raise BadRequest(413 if len(plain) > limit else 400, "The decoded body is too large or incomplete.")
+        raise BadRequest(_message(f"The body is no {encoding}.", 400)) from None
+    if len(plain) > limit:
+        raise BadRequest(_message(f"The body is larger than {limit:,} bytes once decoded.", 413))
+    if not decoder.eof or decoder.unused_data:
+        raise BadRequest(_message(f"The body is no complete {encoding}.", 400))
     return plain

@@ -8,6 +8,7 @@ is one, is enforced with an error that names the column.
 from __future__ import annotations
 
 import json
+import re
 
 from ..entities.model import ColumnSpec, Signature
 from ..errors import InvalidInput, nearest
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 ENVELOPES = ("input_data", "dataframe_split", "dataframe_records", "instances", "inputs", "data")
+MAX_SHOWN = 60
 
 # MLflow's words for types -> numpy dtype, and the Python types JSON gives for them.
 _DTYPES: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -26,17 +28,23 @@ _DTYPES: dict[str, tuple[str, tuple[type, ...]]] = {
     "float": ("float32", (int, float)),
     "double": ("float64", (int, float)),
     "string": ("object", (str,)),
-    "datetime": ("datetime64[ns]", (str,)),
+    "datetime": ("datetime64[us]", (str,)),
 }
 
 
 class Rows:
-    """Parsed input: ``columns`` name each entry of a row, or are None; ``tensors`` holds named arrays instead."""
+    """Parsed input: rows whose entries ``columns`` names where it is given, or ``named`` values instead of rows.
 
-    __slots__ = ("columns", "rows", "tensors")
+    ``is_text`` is True for CSV, where only the signature knows a number from text that looks like one.
+    """
 
-    def __init__(self, rows: list[Any], columns: list[str] | None = None, tensors: dict[str, Any] | None = None) -> None:
-        self.rows, self.columns, self.tensors = rows, columns, tensors
+    __slots__ = ("columns", "is_text", "named", "rows")
+
+    def __init__(self, rows: list[Any], columns: list[str] | None = None, *, named: dict[str, Any] | None = None) -> None:
+        self.rows, self.columns, self.named, self.is_text = rows, columns, named, False
+
+
+# --- bytes to rows ----------------------------------------------------------------------------------------------------
 
 
 def parse_json(body: bytes) -> Any:
@@ -45,16 +53,20 @@ def parse_json(body: bytes) -> Any:
     Raises
     ------
     InvalidInput
-        If it is none, is nested too deeply, or has NaN or Infinity, which JSON has not.
+        If it is none, is nested too deeply, names a key twice, or holds numbers or text that JSON has not.
     """
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        text = body.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except RecursionError:
         raise InvalidInput("The body is nested too deeply.") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise InvalidInput("The body is not UTF-8 text.") from None
     except ValueError as error:
         raise InvalidInput(f"The body is not JSON: {error}.") from None
+    return value
 
 
 def parse_rows(body: bytes, content_type: str) -> Rows:
@@ -73,7 +85,82 @@ def parse_rows(body: bytes, content_type: str) -> Rows:
     known = [key for key in ENVELOPES if isinstance(value, dict) and key in value]
     if len(known) != 1:
         raise InvalidInput(f'A body has one of the keys {", ".join(ENVELOPES)}; for example {{"input_data": [[1.0, 2.0]]}}.')
+    if value.get("params"):
+        raise InvalidInput('This model takes no "params"; leave them out.')
     return _from_envelope(known[0], value[known[0]])
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number; use null")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number != 0.0:
+        raise ValueError(f"{text[:MAX_SHOWN]} is too large for a number")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    held = dict(pairs)
+    if len(held) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f'the key "{next(name for name in names if names.count(name) > 1)[:MAX_SHOWN]}" stands twice')
+    return held
+
+
+def _parse_csv(body: bytes) -> Rows:
+    import csv
+    import io
+
+    try:
+        lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput(f"The body is not CSV: {error}.") from None
+    if not lines:
+        raise InvalidInput("The CSV is empty.")
+    rows = Rows(lines[1:], lines[0])
+    rows.is_text = True
+    return rows
+
+
+def _from_envelope(key: str, value: Any) -> Rows:
+    if key == "dataframe_records":
+        return _from_records(value, key)
+    if isinstance(value, list):
+        return _from_list(value, key)
+    if not isinstance(value, dict):
+        raise InvalidInput(f'"{key}" must be a list or a mapping.')
+    if key == "dataframe_split" and not ("columns" in value and "data" in value):
+        raise InvalidInput('"dataframe_split" needs "columns" and "data".')
+    if "columns" in value and "data" in value:
+        return _from_split(value, key)
+    return Rows([], named=value)
+
+
+def _from_split(value: dict[str, Any], key: str) -> Rows:
+    rows, columns = value["data"], value["columns"]
+    if not isinstance(rows, list):
+        raise InvalidInput(f'"{key}.data" must be a list of rows, each a list.')
+    if not isinstance(columns, list) or not all(isinstance(name, (str, int)) for name in columns):
+        raise InvalidInput(f'"{key}.columns" must be a list of names.')
+    return Rows(rows, [str(name) for name in columns])
+
+
+def _from_list(value: list[Any], key: str) -> Rows:
+    if value and all(isinstance(item, dict) for item in value):
+        return _from_records(value, key)
+    return Rows(value)
+
+
+def _from_records(value: Any, key: str) -> Rows:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise InvalidInput(f'"{key}" must be a list of records.')
+    columns = list(dict.fromkeys(str(name) for item in value for name in item))
+    return Rows([[item.get(name) for name in columns] for item in value], columns)
+
+
+# --- rows to what a predictor wants -----------------------------------------------------------------------------------
 
 
 def to_input(rows: Rows, wants: str, signature: Signature | None) -> Any:
@@ -82,17 +169,203 @@ def to_input(rows: Rows, wants: str, signature: Signature | None) -> Any:
     Raises
     ------
     InvalidInput
-        If a column is missing or its values have the wrong type.
+        If a column is missing or nobody asked for it, or its values have the wrong type.
     """
     specs = signature.inputs if signature else []
-    if rows.tensors is not None or wants == "tensors":
+    is_table = bool(specs) and all(spec.shape is None for spec in specs)
+    if wants == "tensors":
         return _to_tensors(rows, specs)
+    if rows.named is not None:
+        if not is_table and wants == "array" and len(rows.named) == 1:
+            return next(iter(_to_tensors(rows, specs).values()))
+        rows = _from_columns(rows.named)
     if not rows.rows:
         raise InvalidInput("There are no rows to predict.")
-    columns = _columns(rows, specs)
-    if wants == "frame" and columns:
-        return _to_frame(rows, columns, specs)
-    return _to_array(rows, columns, specs)
+    if is_table:
+        return _to_table(rows, wants, specs)
+    if rows.columns is not None:
+        _check_widths(rows.rows, len(rows.columns))
+    if rows.is_text:
+        rows.rows = [[_number(text) for text in row] for row in rows.rows]
+    if wants == "frame" and rows.columns is not None:
+        import pandas as pd
+
+        return pd.DataFrame(rows.rows, columns=rows.columns)
+    return _to_array(rows.rows, specs[0] if specs else None, "The input")
+
+
+def _from_columns(named: dict[str, Any]) -> Rows:
+    """Read MLflow's mapping of columns to their values."""
+    for name, values in named.items():
+        if not isinstance(values, list):
+            raise InvalidInput(f'Column "{name}" must be a list of values, one for each row.')
+    lengths = {len(values) for values in named.values()}
+    if len(lengths) > 1:
+        raise InvalidInput(f"The columns have different lengths: {_listed([f'{name} {len(values)}' for name, values in named.items()])}.")
+    return Rows([list(row) for row in zip(*named.values(), strict=True)], list(named))
+
+
+def _to_table(rows: Rows, wants: str, specs: list[ColumnSpec]) -> Any:
+    import numpy as np
+
+    table = [row if isinstance(row, list) else [row] for row in rows.rows]
+    order = _order(rows.columns, specs)
+    _check_widths(table, len(rows.columns) if rows.columns is not None else len(specs), specs)
+    columns = [_typed([row[place] for row in table], spec, place, rows.is_text) for place, spec in zip(order, specs, strict=True)]
+    if wants == "frame":
+        import pandas as pd
+
+        return pd.DataFrame({spec.name or index: column for index, (spec, column) in enumerate(zip(specs, columns, strict=True))})
+    # Who takes one text a row, such as a vectorizer, takes it bare.
+    return columns[0] if len(specs) == 1 and specs[0].type == "string" else np.column_stack(columns)
+
+
+def _order(columns: list[str] | None, specs: list[ColumnSpec]) -> list[int]:
+    """Return where each column of the signature stands in a row."""
+    names = [str(spec.name) for spec in specs]
+    if columns is None or not all(spec.name for spec in specs):
+        return list(range(len(specs)))
+    if len(set(columns)) < len(columns):
+        raise InvalidInput(f'The column "{next(name for name in columns if columns.count(name) > 1)[:MAX_SHOWN]}" stands twice.')
+    missing, extra = [name for name in names if name not in columns], [name for name in columns if name not in names]
+    if missing:
+        hint = nearest(missing[0], extra).replace("Did you mean", "Is it")
+        raise InvalidInput(f'The column "{missing[0]}" is missing.{hint} The model takes {_listed(names)}.')
+    if extra:
+        raise InvalidInput(f'The model takes no column "{extra[0][:MAX_SHOWN]}"; it takes {_listed(names)}.')
+    return [columns.index(name) for name in names]
+
+
+def _check_widths(rows: list[Any], width: int, specs: list[ColumnSpec] | None = None) -> None:
+    for number, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise InvalidInput(f"Row {number} must be a list of values, not {_shown(row)}.")
+        if len(row) != width:
+            names = f": {_listed([str(spec.name) for spec in specs])}" if specs and specs[0].name else ""
+            raise InvalidInput(f"Row {number} has {len(row)} values; {width} are wanted{names}.")
+
+
+def _typed(values: list[Any], spec: ColumnSpec, place: int, is_text: bool) -> Any:
+    """Make a typed array of one column's values."""
+    import numpy as np
+
+    column = f'Column "{spec.name}"' if spec.name else f"Column {place}"
+    dtype, kinds = _DTYPES.get(spec.type, ("object", (object,)))
+    if is_text and spec.type != "string":
+        values = [_number(text, is_boolean=spec.type == "boolean") for text in values]
+    may_miss = dtype not in ("bool", "int32", "int64")
+    for row, value in enumerate(values):
+        if not (may_miss if value is None else _fits(value, kinds)):
+            raise InvalidInput(f"{column}, row {row}: {_shown(value)} is not {_article(spec.type)}.")
+    try:
+        if spec.type == "datetime":
+            values = [None if value is None else _moment(value) for value in values]
+        with np.errstate(all="raise"):
+            if dtype == "object":
+                return _objects(values)
+            return np.asarray([np.nan if value is None else value for value in values] if "float" in dtype else values, dtype=dtype)
+    except (ValueError, OverflowError, FloatingPointError):
+        raise InvalidInput(f"{column} holds a value that is not {_article(spec.type)}.") from None
+
+
+def _objects(values: list[Any]) -> Any:
+    import numpy as np
+
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
+    if isinstance(value, bool):
+        return bool in kinds or object in kinds
+    return isinstance(value, kinds) or (int in kinds and isinstance(value, float) and value.is_integer())
+
+
+def _moment(text: str) -> Any:
+    """Read ISO 8601 as UTC without a zone, as numpy keeps it."""
+    from datetime import UTC, datetime
+
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _to_tensors(rows: Rows, specs: list[ColumnSpec]) -> dict[str, Any]:
+    names = [spec.name for spec in specs]
+    given: dict[str | None, Any]
+    if rows.named is not None:
+        given = dict(rows.named.items())
+    elif len(specs) > 1:
+        raise InvalidInput(f"The model takes {_listed([str(name) for name in names])}; give each by its name.")
+    else:
+        given = {specs[0].name if specs else None: rows.rows}
+    if len(given) == 1 and names == [None]:
+        given = {None: next(iter(given.values()))}
+    missing, extra = [name for name in names if name not in given], [name for name in given if specs and name not in names]
+    if missing or extra:
+        listed = _listed([str(name) for name in names])
+        wrong = f'The input "{missing[0]}" is missing' if missing else f'The model takes no input "{str(extra[0])[:MAX_SHOWN]}"'
+        raise InvalidInput(f"{wrong}; it takes {listed}.")
+    by_name = {spec.name: spec for spec in specs}
+    return {str(name): _to_array(value, by_name.get(name), f'Input "{name}"' if name else "The input") for name, value in given.items()}
+
+
+def _to_array(value: Any, spec: ColumnSpec | None, what: str) -> Any:
+    """Make an array of nested lists, of the signature's type and shape where there is one."""
+    import numpy as np
+
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise InvalidInput(f"{what} has rows of different lengths, or is nested too deeply.") from None
+    if array.dtype.kind not in "biuf":
+        array = _without_gaps(array, value, what)
+    if spec is None:
+        return array
+    dtype, _ = _DTYPES.get(spec.type, (None, ()))
+    is_text = array.dtype.kind == "U"
+    loses = dtype in ("int32", "int64") and array.dtype.kind == "f" and not np.all(array == np.floor(array))
+    if (
+        (dtype is not None and is_text != (dtype == "object") and spec.type != "datetime")
+        or loses
+        or (dtype == "bool") > (array.dtype == bool)
+    ):
+        raise InvalidInput(f"{what} holds a value that is not {_article(spec.type)}.")
+    shape = spec.shape or list(array.shape)
+    if array.ndim != len(shape) or any(want not in (-1, have) for want, have in zip(shape, array.shape, strict=True)):
+        raise InvalidInput(f"{what} has the shape {array.shape}; the model takes {tuple(shape)} (-1: any length).")
+    try:
+        with np.errstate(all="raise"):
+            return array if dtype is None or is_text else array.astype(dtype)
+    except (ValueError, OverflowError, FloatingPointError):
+        raise InvalidInput(f"{what} holds a value that is not {_article(spec.type)}.") from None
+
+
+def _without_gaps(array: Any, value: Any, what: str) -> Any:
+    """Return an array of text as it is, and numbers with gaps as NaN."""
+    import numpy as np
+
+    leaves = list(_leaves(value))
+    if all(isinstance(item, str) for item in leaves):
+        return array
+    wrong = next((item for item in leaves if not (item is None or isinstance(item, (int, float)))), None)
+    if wrong is not None:
+        raise InvalidInput(f"{what} holds {_shown(wrong)}, which is no number.")
+    try:
+        return np.asarray(value, dtype="float64")
+    except (ValueError, OverflowError):
+        raise InvalidInput(f"{what} holds a number that is too large.") from None
+
+
+def _leaves(value: Any) -> Any:
+    if not isinstance(value, list):
+        yield value
+        return
+    for item in value:
+        yield from _leaves(item)
+
+
+# --- answers ----------------------------------------------------------------------------------------------------------
 
 
 def to_json(value: Any) -> Any:
@@ -119,168 +392,29 @@ def to_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number; use null")
+# --- words ------------------------------------------------------------------------------------------------------------
+
+_NUMBER = re.compile(r"[+-]?(\d{1,300}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
-def _parse_csv(body: bytes) -> Rows:
-    import csv
-    import io
-
-    try:
-        lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8"), newline="")) if line]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput(f"The body is not CSV: {error}.") from None
-    if not lines:
-        raise InvalidInput("The CSV is empty.")
-    header, *rows = lines
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise InvalidInput(f"Line {number} of the CSV has {len(row)} values, its header {len(header)}.")
-    return Rows([[_number(text) for text in row] for row in rows], header)
-
-
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
+def _number(text: str, *, is_boolean: bool = False) -> Any:
+    """Read one CSV value: a number, a gap, or text."""
+    if text.strip() == "" or text.strip().lower() in ("nan", "null"):
+        return None
+    if is_boolean and text.strip().lower() in ("true", "false"):
+        return text.strip().lower() == "true"
+    if _NUMBER.fullmatch(text.strip()):
+        return int(text) if text.strip().lstrip("+-").isdigit() else float(text)
     return text
-
-
-def _from_envelope(key: str, value: Any) -> Rows:
-    if key == "dataframe_records":
-        return _from_records(value, key)
-    if isinstance(value, list):
-        return _from_list(value, key)
-    if not isinstance(value, dict):
-        raise InvalidInput(f'"{key}" must be a list or a mapping.')
-    if "data" in value and ("columns" in value or key == "dataframe_split"):
-        return _from_split(value, key)
-    if key == "dataframe_split":
-        raise InvalidInput('"dataframe_split" needs "columns" and "data".')
-    return Rows([], tensors=value)
-
-
-def _from_split(value: dict[str, Any], key: str) -> Rows:
-    rows, columns = value["data"], value.get("columns")
-    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-        raise InvalidInput(f'"{key}.data" must be a list of rows, each a list.')
-    if columns is not None:
-        for number, row in enumerate(rows):
-            if len(row) != len(columns):
-                raise InvalidInput(f'Row {number} of "{key}.data" has {len(row)} values, "columns" has {len(columns)}.')
-    return Rows(rows, [str(name) for name in columns] if columns is not None else None)
-
-
-def _from_list(value: list[Any], key: str) -> Rows:
-    if value and all(isinstance(item, dict) for item in value):
-        return _from_records(value, key)
-    return Rows(value)
-
-
-def _from_records(value: Any, key: str) -> Rows:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise InvalidInput(f'"{key}" must be a list of records.')
-    columns = list(dict.fromkeys(str(name) for item in value for name in item))
-    return Rows([[item.get(name) for name in columns] for item in value], columns)
-
-
-def _columns(rows: Rows, specs: list[ColumnSpec]) -> list[str] | None:
-    """Return the names of the row's entries, checked against the signature."""
-    names = [spec.name for spec in specs if spec.name]
-    if len(names) != len(specs) or not specs or specs[0].shape is not None:
-        return rows.columns
-    if rows.columns is None:
-        width = len(rows.rows[0]) if isinstance(rows.rows[0], list) else 1
-        if width != len(names):
-            raise InvalidInput(f"A row has {width} values; the model takes {len(names)}: {_listed(names)}.")
-        return names
-    missing = [name for name in names if name not in rows.columns]
-    if missing:
-        unknown = [name for name in rows.columns if name not in names]
-        hint = nearest(missing[0], unknown).replace("Did you mean", "Is it")
-        raise InvalidInput(f'The column "{missing[0]}" is missing.{hint} The model takes {_listed(names)}.')
-    return rows.columns
-
-
-def _to_frame(rows: Rows, columns: list[str], specs: list[ColumnSpec]) -> Any:
-    import pandas as pd
-
-    given = {name: [row[index] for row in _wide(rows.rows)] for index, name in enumerate(columns)}
-    if not specs or specs[0].shape is not None:
-        return pd.DataFrame(given)
-    return pd.DataFrame({str(spec.name): _typed(given[str(spec.name)], spec) for spec in specs})
-
-
-def _to_array(rows: Rows, columns: list[str] | None, specs: list[ColumnSpec]) -> Any:
-    import numpy as np
-
-    table = rows.rows
-    if columns and specs and specs[0].shape is None:
-        order = [columns.index(str(spec.name)) for spec in specs]
-        table = [[row[index] for index in order] for row in _wide(table)]
-        for index, spec in enumerate(specs):
-            _typed([row[index] for row in table], spec)
-    try:
-        array = np.asarray(table)
-    except ValueError:
-        raise InvalidInput("The rows have different lengths.") from None
-    if array.dtype == object:
-        bad = next((item for row in _wide(table) for item in row if not isinstance(item, (int, float, bool))), None)
-        raise InvalidInput(f"{json.dumps(bad)} is no number.")
-    shape = specs[0].shape if len(specs) == 1 and specs[0].shape else None
-    if shape and (array.ndim != len(shape) or any(want not in (-1, have) for want, have in zip(shape, array.shape, strict=True))):
-        raise InvalidInput(f"The input has shape {array.shape}; the model takes {tuple(shape)} (-1: any length).")
-    return array
-
-
-def _to_tensors(rows: Rows, specs: list[ColumnSpec]) -> dict[str, Any]:
-    import numpy as np
-
-    given: dict[Any, Any]
-    if rows.tensors is None:
-        if len(specs) > 1:
-            raise InvalidInput(f"The model takes {_listed([str(spec.name) for spec in specs])}; give each by its name.")
-        given = {specs[0].name if specs else None: rows.rows}
-    else:
-        given = dict(rows.tensors.items())
-    missing = [str(spec.name) for spec in specs if spec.name not in given]
-    if missing:
-        raise InvalidInput(f'The input "{missing[0]}" is missing; the model takes {_listed([str(spec.name) for spec in specs])}.')
-    kinds = {spec.name: _DTYPES.get(spec.type, (spec.type, ()))[0] for spec in specs}
-    tensors = {}
-    for name, value in given.items():
-        try:
-            tensors[str(name)] = np.asarray(value, dtype=kinds.get(name))
-        except (ValueError, TypeError):
-            raise InvalidInput(f'The input "{name}" is no {kinds.get(name) or ""} tensor: its rows differ or hold other values.') from None
-    return tensors
-
-
-def _typed(values: list[Any], spec: ColumnSpec) -> Any:
-    """Make a typed array of one column's values."""
-    import numpy as np
-
-    dtype, kinds = _DTYPES.get(spec.type, ("object", (object,)))
-    for row, value in enumerate(values):
-        is_missing = value is None and dtype in ("float32", "float64", "object")
-        is_right = isinstance(value, kinds) and (bool in kinds or object in kinds or not isinstance(value, bool))
-        if not (is_missing or is_right or (int in kinds and isinstance(value, float) and value.is_integer())):
-            raise InvalidInput(f'Column "{spec.name}", row {row}: {json.dumps(value)} is not {_article(spec.type)}.')
-    try:
-        return np.asarray([np.nan if value is None else value for value in values] if dtype.startswith("float") else values, dtype=dtype)
-    except (ValueError, OverflowError):
-        raise InvalidInput(f'Column "{spec.name}" holds a value that is not {_article(spec.type)}.') from None
 
 
 def _article(kind: str) -> str:
     return f"an {kind}" if kind[:1] in "aeio" else f"a {kind}"
 
 
-def _wide(rows: list[Any]) -> list[list[Any]]:
-    return [row if isinstance(row, list) else [row] for row in rows]
+def _shown(value: Any) -> str:
+    text = json.dumps(value) if not isinstance(value, (list, dict)) else f"a {type(value).__name__}"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _listed(names: list[str]) -> str:

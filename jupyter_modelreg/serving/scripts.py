@@ -34,12 +34,12 @@ def check_script(path: str) -> None:
         folder = os.path.dirname(os.path.abspath(path))
         beside = os.listdir(folder) if os.path.isdir(folder) else []
         raise NotFound(f"There is no scoring script {path}.{nearest(os.path.basename(path), beside)}") from None
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         raise InvalidInput(
             f"{path}:{line or 1}: {getattr(error, 'msg', None) or error}.", key="code_configuration.scoring_script"
         ) from None
-    names = set(_names_defined(tree))
+    names = set(_names_defined(tree.body))
     missing = [name for name in ("init", "run") if name not in names]
     if missing:
         raise InvalidInput(
@@ -75,31 +75,45 @@ def load_script(folder: str, name: str) -> Script:
 
 
 class Script:
-    """A loaded script."""
+    """A loaded script.
+
+    Raises
+    ------
+    InvalidInput
+        If ``run`` takes more than the body and ``request_headers``.
+    """
 
     def __init__(self, run: Callable[..., Any]) -> None:
         import inspect
 
-        parameters = [name for name in inspect.signature(run).parameters if name != "request_headers"]
-        self._run = run
-        self._parameter = parameters[0] if parameters else None
-        self._takes_headers = "request_headers" in inspect.signature(run).parameters
+        parameters = inspect.signature(run).parameters
+        named = [item for item in parameters.values() if item.name != "request_headers"]
+        is_plain = all(item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY) for item in named)
+        if not is_plain or not named or any(item.default is item.empty for item in named[1:]):
+            raise InvalidInput(f"run{inspect.signature(run)} must take one argument, the request's body, and may take request_headers.")
+        self._run, self._parameter = run, named[0].name
+        self._takes_headers = "request_headers" in parameters
 
     def score(self, text: str, headers: dict[str, str]) -> Any:
         """Call ``run`` with the request's text."""
-        arguments: dict[str, Any] = {self._parameter: text} if self._parameter else {}
+        arguments: dict[str, Any] = {self._parameter: text}
         if self._takes_headers:
             arguments["request_headers"] = headers
         return self._run(**arguments)
 
 
-def _names_defined(tree: ast.Module) -> list[str]:
+def _names_defined(body: list[ast.stmt]) -> list[str]:
+    """Return what a module defines at its top, also under ``if`` and ``try``."""
     names: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    for node in body:
+        if isinstance(node, ast.FunctionDef):
             names.append(node.name)
         elif isinstance(node, ast.ImportFrom):
             names += ["init", "run"] if any(item.name == "*" for item in node.names) else [item.asname or item.name for item in node.names]
         elif isinstance(node, ast.Assign):
             names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif not isinstance(node, (ast.ClassDef, ast.AsyncFunctionDef)):
+            inner = [getattr(node, block, []) for block in ("body", "orelse", "finalbody")]
+            inner += [handler.body for handler in getattr(node, "handlers", [])]
+            names += [name for block in inner if isinstance(block, list) for name in _names_defined(block)]
     return names
