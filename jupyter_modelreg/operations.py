@@ -95,8 +95,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("datastore", "list", "workspace:ListDatastores", "datastores:list_datastores", "list[Datastore]", reads=True),
     Operation("datastore", "show", "workspace:ShowDatastore", "datastores:show_datastore", "Datastore", reads=True),
-    Operation("settings", "list", "workspace:ShowSettings", "workspace:list_settings", "list[Setting]", reads=True),
-    Operation("settings", "check", "workspace:CheckInstallation", "workspace:check_installation", "list[Check]", reads=True),
+    Operation("settings", "list", "workspace:ShowSettings", "installation:list_settings", "list[Setting]", reads=True),
+    Operation("settings", "check", "workspace:CheckInstallation", "installation:check_installation", "list[Check]", reads=True),
 )
 
 # What Azure ML has and a later version brings: noun -> what is coming. Named so that the answer is a clear word, not a parse error.

@@ -9,15 +9,13 @@ import os
 from functools import cached_property
 
 from .errors import Unavailable
-from .settings import Settings, load_settings
+from .settings import load_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .catalog import Catalog
-    from .commands.workspace import CheckInstallation, ShowSettings
-    from .entities.answers import Check, Setting
     from .references import Reference
     from .storage import Store
     from .trees import Tree
@@ -106,19 +104,3 @@ class Workspace:
 def open_workspace(settings: Mapping[str, str] | None = None, *, progress: Progress | None = None) -> Workspace:
     """Build a workspace from settings."""
     return Workspace(settings, progress=progress)
-
-
-def list_settings(workspace: Workspace, command: ShowSettings) -> list[Setting]:
-    """Return every setting with its origin."""
-    from .entities.answers import Setting
-    from .records import fields
-
-    return [
-        Setting(name=item.name, value=getattr(workspace.settings, item.name), source=workspace.origin[item.name], help=item.help)
-        for item in fields(Settings)
-    ]
-
-
-def check_installation(workspace: Workspace, command: CheckInstallation) -> list[Check]:
-    """Look for the parts a person may miss: the panel, extras, a writable home."""
-    raise NotImplementedError
