@@ -54,16 +54,14 @@ def _check_home(home: str) -> Check:
 def _check_lab() -> list[Check]:
     version = _version_of("jupyterlab")
     if version is None:
-        return [Check(part="jupyterlab", is_ok=False, advice=_install("lab"))]
+        return [Check(part="jupyterlab", is_ok=False, advice=_install("lab")), _check_panel()]
     return [Check(part="jupyterlab", is_ok=True, found=version), _check_panel(), _check_server_extension()]
 
 
 def _check_panel() -> Check:
     import json
 
-    from jupyter_core.paths import jupyter_path
-
-    for folder in jupyter_path("labextensions", PANEL):
+    for folder in _panel_folders():
         try:
             with open(os.path.join(folder, "package.json"), encoding="utf-8") as stream:
                 found = str(json.load(stream)["version"])
@@ -75,6 +73,17 @@ def _check_panel() -> Check:
         is_ok=False,
         advice="Not built; a checkout needs Node.js 20.19 or newer for it, a release does not. Install it again with one of them.",
     )
+
+
+def _panel_folders() -> list[str]:
+    """Return where JupyterLab would look for the panel; without a Jupyter, where an installation puts it."""
+    try:
+        from jupyter_core.paths import jupyter_path
+    except ModuleNotFoundError:
+        import sys
+
+        return [os.path.join(sys.prefix, "share", "jupyter", "labextensions", PANEL)]
+    return jupyter_path("labextensions", PANEL)
 
 
 def _same_version(part: str, found: str) -> Check:
