@@ -3,44 +3,53 @@
 One handler class serves the whole table. Operations run in threads, each with a workspace of its own, so that a slow
 one keeps nobody waiting. Source of the rules: jupyter_server's extension guide; both decorators on every verb, since
 being known is not being allowed.
+
+Paths are those of the shell: relative ones start at the folder that the file browser shows, absolute ones reach whatever
+the server's user can read. That is no wider than what writing means anyway: who may write to ``modelreg`` may deploy
+a scoring script, which is code of one's own. Reading takes no path. An authorizer that withholds writing withholds both.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from http.client import responses
 from typing import Any
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.application import ExtensionApp
 from tornado import web
-from traitlets import Unicode
+from traitlets import Float, Unicode
 
-from .. import __version__
-from ..errors import InvalidInput, ModelRegistryError, NotFound
-from ..operations import find_operation
+from .. import __version__, errors
+from ..errors import InvalidInput, ModelRegistryError, NotYet
+from ..operations import COMING, find_operation
 from ..records import Field, fields, from_dict
 from ..workspace import Workspace, open_workspace
+from .changes import Changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..commands import Command
     from ..operations import Operation
 
 CHANGE_EVENT = "https://events.jupyter.org/jupyter_modelreg/change/v1"
-MAX_BODY_BYTES = 1 << 20
-WATCH_SECONDS = 0.5
+MAX_BODY_BYTES = 17 << 20  # a request to an endpoint, which takes 16 MB, and the words around it
+THREADS = 32
 AUTH_RESOURCE = "modelreg"
-PATH_FIELDS = ("path", "file", "code", "download_path", "request_file")
 
 _EVENT_SCHEMA = {
     "$id": CHANGE_EVENT,
     "version": "1",
     "title": "The registry changed",
-    "personal-data": True,
+    "personal-data": False,
     "type": "object",
     "properties": {"change": {"type": "integer", "description": "Grows with every change."}},
     "required": ["change"],
@@ -48,7 +57,7 @@ _EVENT_SCHEMA = {
 
 
 class RegistryHandler(APIHandler):
-    """What all routes share: who may come in, errors as JSON, no caching."""
+    """What all routes share: errors as JSON, no caching. Every verb needs both decorators."""
 
     auth_resource = AUTH_RESOURCE
 
@@ -63,21 +72,35 @@ class RegistryHandler(APIHandler):
         extension: ModelRegistryExtension = self.settings["modelreg_extension"]
         return extension
 
-    def fail(self, error: ModelRegistryError) -> None:
-        """Answer with an error of ours."""
-        self.set_status(error.status)
-        self.finish(json.dumps({"message": error.message, "error": type(error).__name__, "detail": error.detail}))
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with ``message``, ``error`` (a class of :mod:`jupyter_modelreg.errors`) and ``detail``; never a traceback."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, web.HTTPError):
+            error = ModelRegistryError(error.log_message or responses.get(status_code, "Unknown error"))
+        elif isinstance(error, ModelRegistryError):
+            self.set_status(error.status)
+        else:
+            error = ModelRegistryError(f"{self.request.path} failed; the server's log says why.")
+        if isinstance(error, BadRequest) and error.allowed:
+            self.set_header("Allow", error.allowed)
+        kind = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+        self.finish(json.dumps({"message": error.message, "error": kind, "detail": error.detail}))
+
+    def log_exception(self, kind: Any, value: BaseException | None, trace: Any) -> None:
+        """Log what nobody foresaw; the caller's own mistakes stand in the answer."""
+        if not isinstance(value, ModelRegistryError) or value.status == 500:
+            super().log_exception(kind, value, trace)
 
 
 class StatusHandler(RegistryHandler):
-    """``GET jupyter-modelreg/status``: the version, the home, the number of changes."""
+    """``GET jupyter-modelreg/status``: the version, the home, the number that events carry."""
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
         """Answer without creating a registry that is not there yet."""
-        change = await self.registry.in_thread(self.registry.change_number)
-        self.finish(json.dumps({"version": __version__, "home": self.registry.open().home, "change": change}))
+        workspace = await self.registry.in_thread(self.registry.open)
+        self.finish(json.dumps({"version": __version__, "home": workspace.home, "change": self.registry.change}))
 
 
 class OperationHandler(RegistryHandler):
@@ -87,45 +110,38 @@ class OperationHandler(RegistryHandler):
     @authorized
     async def get(self, noun: str, verb: str) -> None:
         """Run an operation that changes nothing; its command stands in the query."""
-        await self._run(noun, verb, reads=True)
+        operation = self._find(noun, verb, reads=True)
+        await self._run(operation, self._query(operation))
 
     @web.authenticated
     @authorized
     async def post(self, noun: str, verb: str) -> None:
         """Run an operation; its command is the JSON body."""
-        await self._run(noun, verb, reads=False)
+        operation = self._find(noun, verb, reads=False)
+        await self._run(operation, self._body())
 
-    async def _run(self, noun: str, verb: str, *, reads: bool) -> None:
-        try:
-            operation = find_operation(noun, verb)
-            if operation.reads != reads:
-                self.set_header("Allow", "GET" if operation.reads else "POST")
-                self.set_status(405)
-                self.finish(
-                    json.dumps(
-                        {"message": f"{noun} {verb} takes {'GET' if operation.reads else 'POST'}.", "error": "InvalidInput", "detail": ""}
-                    )
-                )
-                return
-            values = self._query(operation) if reads else self._body()
-            command = from_dict(operation.command, self._below_root(values))
-            answer = await self.registry.in_thread(self.registry.run, operation, command)
-        except ModelRegistryError as error:
-            self.fail(error)
-            return
-        except Exception:
-            self.log.exception("%s %s failed", noun, verb)
-            self.fail(ModelRegistryError(f"{noun} {verb} failed; the server's log says why."))
-            return
+    def _find(self, noun: str, verb: str, *, reads: bool) -> Operation:
+        if noun in COMING:
+            raise NotYet(f"{COMING[noun]} come in a later version.".capitalize())
+        operation = find_operation(noun, verb)
+        if operation.reads != reads:
+            method = "GET" if operation.reads else "POST"
+            raise BadRequest(405, f"{noun} {verb} takes {method}.", allowed=method)
+        return operation
+
+    async def _run(self, operation: Operation, values: dict[str, Any]) -> None:
+        command = from_dict(operation.command, _with_full_paths(operation, values, self.registry.root_dir))
+        answer = await self.registry.in_thread(self.registry.run, operation, command)
+        if not operation.reads:
+            self.registry.look_now()
         plain = [item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict()
         self.finish(json.dumps(plain))
-        self.registry.look()
 
     def _body(self) -> dict[str, Any]:
         if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
-            raise UnsupportedMedia("Send application/json.")
+            raise BadRequest(415, "Send application/json.")
         if len(self.request.body) > MAX_BODY_BYTES:
-            raise TooLarge(f"The body is larger than {MAX_BODY_BYTES:,} bytes.")
+            raise BadRequest(413, f"The body is larger than {MAX_BODY_BYTES:,} bytes.")
         try:
             values = json.loads(self.request.body or b"{}")
         except (ValueError, RecursionError) as error:
@@ -136,48 +152,48 @@ class OperationHandler(RegistryHandler):
 
     def _query(self, operation: Operation) -> dict[str, Any]:
         """Read a command from the query: lists repeat their key, mappings are written ``key=value``."""
-        by_name = {item.key: item for item in fields(operation.command)}
-        values: dict[str, Any] = {}
-        for name in self.request.query_arguments:
-            if name != "token":
-                texts = self.get_query_arguments(name)
-                values[name] = _from_query(by_name[name], texts) if name in by_name else texts[-1]
-        return values
-
-    def _below_root(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Resolve relative paths against the folder that the file browser shows."""
-        from ..references import LocalPath, parse_reference
-
-        def resolve(name: str, value: Any) -> Any:
-            if name not in PATH_FIELDS or not isinstance(value, str) or not value or value == "-":
-                return value
-            if name == "path" and not isinstance(parse_reference(value), LocalPath):
-                return value
-            return os.path.join(self.registry.root_dir, os.path.expanduser(value))
-
-        return {name: resolve(name, value) for name, value in values.items()}
+        by_key = {item.key: item for item in fields(operation.command)}
+        # Jupyter's own: the token of a link, and a poll that does not count as activity.
+        names = self.request.query_arguments.keys() - {"token", "no_track_activity"}
+        return {name: _from_query(by_key.get(name), self.get_query_arguments(name)) for name in names}
 
 
-class UnsupportedMedia(InvalidInput):
-    """The body is of another type than JSON."""
+class BadRequest(InvalidInput):
+    """HTTP itself was used wrongly; ``allowed`` names the method that would be right."""
 
-    status = 415
-
-
-class TooLarge(InvalidInput):
-    """The body is larger than a command can be."""
-
-    status = 413
+    def __init__(self, status: int, message: str, *, allowed: str = "") -> None:
+        super().__init__(message)
+        self.status, self.allowed = status, allowed
 
 
-def _from_query(item: Field, texts: list[str]) -> Any:
-    if isinstance(item.default, dict):
+def _from_query(item: Field | None, texts: list[str]) -> Any:
+    if item is not None and isinstance(item.default, dict):
         return dict(text.partition("=")[::2] for text in texts)
-    return texts if isinstance(item.default, list) else texts[-1]
+    return texts if item is not None and isinstance(item.default, list) else texts[-1]
+
+
+def _with_full_paths(operation: Operation, values: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Resolve relative paths against the folder that the file browser shows, those left out too."""
+    resolved = dict(values)
+    for item in fields(operation.command):
+        value = values.get(item.key, item.default)
+        is_inside_code = item.name == "scoring_script" and values.get("code")
+        if item.values == "path" and isinstance(value, str) and value and not is_inside_code:
+            resolved[item.key] = _full_path(item.name, value, folder)
+    return resolved
+
+
+def _full_path(name: str, value: str, folder: str) -> str:
+    from ..references import LocalPath, parse_reference
+
+    if name == "file" and value == "-":
+        raise InvalidInput("The server has no standard input for you; send the fields themselves.", key=name)
+    reference = parse_reference(value) if name == "path" else LocalPath(path=value)
+    return os.path.join(folder, os.path.expanduser(reference.path)) if isinstance(reference, LocalPath) else value
 
 
 class ModelRegistryExtension(ExtensionApp):
-    """The extension: routes, settings, and a watcher that tells the panel what others changed."""
+    """The extension: routes, settings, and a watch that tells the panel what others changed."""
 
     name = "jupyter_modelreg"
     load_other_extensions = True
@@ -185,13 +201,15 @@ class ModelRegistryExtension(ExtensionApp):
     home = Unicode("", help="Folder of everything that is kept on this machine; empty means the usual one.").tag(config=True)
     catalog = Unicode("", help="Database of names and versions; empty means the usual one.").tag(config=True)
     store = Unicode("", help="Where files are kept; empty means the usual place.").tag(config=True)
+    watch_seconds = Float(0.5, help="Time between two looks for changes that others made.").tag(config=True)
 
     def initialize_settings(self) -> None:
         """Make the threads and announce the event."""
-        self._threads = ThreadPoolExecutor(8, thread_name_prefix="modelreg")
-        self._seen: tuple[Any, ...] = ()
-        self._number = 0
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="modelreg")
         self._watching: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._running = 0
+        self.change = int(time.time())  # grows over restarts too, so that a panel that stayed open notices
         self.settings["modelreg_extension"] = self
         assert self.serverapp
         assert self.serverapp.event_logger
@@ -210,10 +228,16 @@ class ModelRegistryExtension(ExtensionApp):
         self._watching = asyncio.ensure_future(self._watch())
 
     async def stop_extension(self) -> None:
-        """Stop watching; endpoints go on, they are processes of their own."""
+        """Stop watching. What runs is finished, nothing new begins; endpoints go on, they are processes of their own."""
         if self._watching:
             self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def current_activity(self) -> int:
+        """Return how many operations run, so that nobody culls the server meanwhile."""
+        return self._running
 
     @property
     def root_dir(self) -> str:
@@ -228,56 +252,39 @@ class ModelRegistryExtension(ExtensionApp):
         """Run an operation in a workspace of its own."""
         return operation.run(self.open(), command)
 
-    async def in_thread(self, function: Any, *arguments: Any) -> Any:
+    async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run something slow off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        self._running += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        finally:
+            self._running -= 1
 
-    def change_number(self) -> int:
-        """Return the catalog's number of changes; 0 when there is no catalog yet, which is not created for the question."""
-        workspace = self.open()
-        return workspace.catalog.change_number() if os.path.exists(workspace.settings.catalog) else 0
-
-    def look(self) -> None:
+    def look_now(self) -> None:
         """Look for changes at once, after this server made one."""
-        if self._watching and not self._watching.done():
-            asyncio.ensure_future(self._emit_if_changed())  # noqa: RUF006 - it ends by itself
+        self._wake.set()
 
     async def _watch(self) -> None:
-        while True:
-            try:
-                await self._emit_if_changed()
-            except Exception:
-                self.log.exception("The registry could not be watched")
-            await asyncio.sleep(WATCH_SECONDS)
-
-    async def _emit_if_changed(self) -> None:
-        stamps = await self.in_thread(self._stamps)
-        if stamps != self._seen:
-            is_first, self._seen = self._seen == (), stamps
-            self._number += 1
-            if not is_first and self.serverapp and self.serverapp.event_logger:
-                self.serverapp.event_logger.emit(schema_id=CHANGE_EVENT, data={"change": self._number})
-
-    def _stamps(self) -> tuple[Any, ...]:
-        """Return what moves when the registry does: its database, and each worker's word and life."""
-        workspace = self.open()
-        files = [workspace.settings.catalog, f"{workspace.settings.catalog}-wal"]
-        stamps: list[Any] = [_stamp(path) for path in files]
-        if os.path.isdir(os.path.join(workspace.home, "endpoints")) and os.path.exists(workspace.settings.catalog):
-            from ..hosting import observe_endpoint
-
-            for endpoint in workspace.catalog.list_endpoints():
+        changes, trouble = Changes(self.open), ""
+        thread = ThreadPoolExecutor(1, thread_name_prefix="modelreg-watch")  # slow operations do not hold it up
+        try:
+            while True:
+                self._wake.clear()
                 try:
-                    observed = observe_endpoint(workspace, str(endpoint.name))
-                except NotFound:  # deleted since it was listed
-                    continue
-                stamps.append((observed.name, observed.state, observed.scoring_uri))
-        return tuple(stamps)
+                    if await asyncio.get_running_loop().run_in_executor(thread, changes.have_come):
+                        self._emit()
+                    trouble = ""
+                except Exception as error:  # a watch that died would leave every panel stale without a word
+                    if repr(error) != trouble:  # said once, not twice a second
+                        self.log.warning("The registry cannot be watched: %s", error, exc_info=not isinstance(error, ModelRegistryError))
+                    trouble = repr(error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self.watch_seconds)
+        finally:
+            thread.shutdown(wait=False)
 
-
-def _stamp(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_size)
+    def _emit(self) -> None:
+        self.change += 1
+        assert self.serverapp
+        assert self.serverapp.event_logger
+        self.serverapp.event_logger.emit(schema_id=CHANGE_EVENT, data={"change": self.change})
