@@ -145,40 +145,57 @@ def _field_row(command: type[Record], item: Field) -> str:
 
 def _errors_page() -> str:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ModelRegistryError)]
-    rows = "\n".join(
-        f"| `{kind.__name__}` | {(kind.__doc__ or '').strip().splitlines()[0]} | {kind.exit_code} | {kind.status} |" for kind in kinds
+    parts = "\n".join(
+        f"## {kind.__name__}\n\n{_summary(kind)} Exit code {kind.exit_code}, HTTP status {kind.status}{_parent(kind)}.\n" for kind in kinds
     )
     coming = ", ".join(f"`{noun}`" for noun in COMING)
     return (
-        "# Errors\n\nOne tree, one class for each thing you can do about it. The exit code is the shell's, the status REST's.\n\n"
-        f"| class | meaning | exit code | HTTP status |\n|---|---|---|---|\n{rows}\n\n"
+        "# Errors\n\nOne tree, one class for each thing you can do about it; all are in `jupyter_modelreg.errors`. The exit code is the "
+        f"shell's, the status REST's. Every error has a `message` of one line, and a `detail` where there is more to read.\n\n{parts}\n"
         f"What Azure ML has and a later version brings answers `NotYet`: {coming}.\n"
     )
 
 
+def _summary(kind: type) -> str:
+    return " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split()).replace("``", "`")
+
+
+def _parent(kind: type) -> str:
+    [parent] = kind.__bases__
+    return "" if parent is Exception else f"; a kind of `{parent.__name__}`"
+
+
 def _settings_page(generated: str) -> str:
-    rows = "\n".join(f"| `{item.name}` | `MODELREG_{item.name.upper()}` | {item.help} |" for item in fields(Settings))
+    parts = "\n".join(f"### {item.name}\n\n{item.help} `MODELREG_{item.name.upper()}` in the environment.\n" for item in fields(Settings))
     return (
-        f"{generated}\n## The settings\n\nFirst found wins: explicit argument, environment variable, the nearest `modelreg.toml` upward, the default.\n\n"
-        f"| setting | variable | meaning |\n|---|---|---|\n{rows}\n"
+        f"{generated}\n## The settings\n\nFirst found wins: explicit argument, environment variable, the nearest `modelreg.toml` from the "
+        f"working directory upward, the default.\n\n{parts}"
     )
 
 
 def main(words: list[str]) -> int:
     """Write or check what is generated below a project's root: ``write ROOT`` or ``check ROOT``."""
     action, root = words[0], Path(words[1])
-    wanted = {root / "labextension/src/schema.ts": typescript()}
+    wanted: dict[Path, str | None] = {root / "labextension/src/schema.ts": typescript()}
+    wanted |= dict.fromkeys((root / "docs/reference").glob("*.md"))  # a page that nothing writes any more goes
     wanted |= {root / "docs/reference" / name: text for name, text in reference_pages().items()}
-    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    stale = {path: text for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text}
     if action == "check":
         for path in stale:
             print(f"{path.relative_to(root)} is stale; run scripts/docs", file=sys.stderr)
         return 1 if stale else 0
-    for path in stale:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted[path], encoding="utf-8")
-        print(f"wrote {path.relative_to(root)}")
+    for path, text in stale.items():
+        _write(path, text)
+        print(f"{'removed' if text is None else 'wrote'} {path.relative_to(root)}")
     return 0
+
+
+def _write(path: Path, text: str | None) -> None:
+    if text is None:
+        path.unlink()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
