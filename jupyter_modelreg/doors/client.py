@@ -7,7 +7,9 @@ not needed. Every method is one operation; see the operation for what it does an
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from ..entities.model import Lineage, Model
@@ -19,7 +21,7 @@ from ..workspace import Workspace, open_workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import IO
 
     from ..entities.answers import Comparison, Deleted, Downloaded
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from ..entities.environment import Environment
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Record)
 
 ACTIVE_ONLY, ARCHIVED_ONLY, ALL = "ActiveOnly", "ArchivedOnly", "All"
 
@@ -54,6 +57,18 @@ class Output(Record):
     description: str | None = field(default=None)
 
 
+class _Later:
+    """Stands where a later version has operations; any use says so."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise NotYet(f"{COMING[self._noun]} come in a later version.".capitalize())
+
+
 class MLClient:
     """One registry, as ``azure.ai.ml.MLClient`` shows it.
 
@@ -66,6 +81,15 @@ class MLClient:
     settings
         ``home``, ``catalog``, ``store`` … as keywords; they win over environment and file.
     """
+
+    jobs: Any = _Later("job")
+    data: Any = _Later("data")
+    environments: Any = _Later("environment")
+    registries: Any = _Later("registry")
+    batch_endpoints: Any = _Later("batch-endpoint")
+    batch_deployments: Any = _Later("batch-deployment")
+    components: Any = _Later("component")
+    schedules: Any = _Later("schedule")
 
     def __init__(
         self,
@@ -93,30 +117,6 @@ class MLClient:
     def from_config(cls, credential: object = None, *, path: str | None = None, file_name: str | None = None, **settings: Any) -> MLClient:
         """Make a client; a ``config.json`` is not needed, since there is one workspace."""
         return cls(credential, **settings)
-
-    @property
-    def jobs(self) -> Any:
-        return _Later("job")
-
-    @property
-    def data(self) -> Any:
-        return _Later("data")
-
-    @property
-    def environments(self) -> Any:
-        return _Later("environment")
-
-    @property
-    def registries(self) -> Any:
-        return _Later("registry")
-
-    @property
-    def batch_endpoints(self) -> Any:
-        return _Later("batch-endpoint")
-
-    @property
-    def batch_deployments(self) -> Any:
-        return _Later("batch-deployment")
 
     def create_or_update(self, entity: Model, **_: Any) -> Model:
         """Register a model, or change its mutable fields.
@@ -169,10 +169,8 @@ class _Operations:
         """Run one row of the table with the values that are given."""
         operation = find_operation(noun, verb)
         command = operation.command(**{key: value for key, value in values.items() if value is not None})
-        try:
+        with _as_azure_knows_it():
             return operation.run(self._workspace, command)
-        except NotFound as error:
-            raise _as_azure_knows_it(error) from None
 
 
 class ModelOperations(_Operations):
@@ -250,10 +248,8 @@ class ModelOperations(_Operations):
         from ..commands.model import ShowModel
         from ..models import load_model as load_object
 
-        try:
+        with _as_azure_knows_it():
             return load_object(self._workspace, ShowModel(name=name, version=version, label=label), trust=trust)
-        except NotFound as error:
-            raise _as_azure_knows_it(error) from None
 
     def download(self, name: str, version: str | None = None, download_path: str = ".", *, label: str | None = None) -> Downloaded:
         """Copy a version's files to ``<download_path>/<name>/``."""
@@ -359,7 +355,8 @@ class OnlineDeploymentOperations(_Operations):
         """Start a deployment, or replace the one of this name without a gap."""
         from .. import online
 
-        return LROPoller(online.put_deployment(self._workspace, deployment, is_script_checked=not skip_script_validation))
+        with _as_azure_knows_it():
+            return LROPoller(online.put_deployment(self._workspace, deployment, is_script_checked=not skip_script_validation))
 
     def get(self, name: str, endpoint_name: str, *, local: bool = False) -> OnlineDeployment:
         """Return one deployment."""
@@ -400,41 +397,23 @@ class DatastoreOperations(_Operations):
         return found
 
 
-class _Later:
-    """Stands where a later version has operations; any use says so."""
-
-    def __init__(self, noun: str) -> None:
-        self._noun = noun
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise NotYet(f"{COMING[self._noun]} come in a later version.".capitalize())
-
-
 def load_model(source: str | IO[str], *, relative_origin: str | None = None, params_override: list[dict[str, Any]] | None = None) -> Model:
-    """Load a model's YAML file; a path or an open text stream."""
-    from ..entities.loading import load_entity
-
-    return load_entity(Model, source, params_override=params_override or [])
+    """Load a model's YAML file; a path or an open text stream, whose relative paths start at `relative_origin`."""
+    return _load(Model, source, relative_origin, params_override)
 
 
 def load_online_endpoint(
     source: str | IO[str], *, relative_origin: str | None = None, params_override: list[dict[str, Any]] | None = None
 ) -> OnlineEndpoint:
     """Load an endpoint's YAML file."""
-    from ..entities.loading import load_entity
-
-    return load_entity(OnlineEndpoint, source, params_override=params_override or [])
+    return _load(OnlineEndpoint, source, relative_origin, params_override)
 
 
 def load_online_deployment(
     source: str | IO[str], *, relative_origin: str | None = None, params_override: list[dict[str, Any]] | None = None
 ) -> OnlineDeployment:
     """Load a deployment's YAML file."""
-    from ..entities.loading import load_entity
-
-    return load_entity(OnlineDeployment, source, params_override=params_override or [])
+    return _load(OnlineDeployment, source, relative_origin, params_override)
 
 
 def load_environment(
@@ -442,15 +421,30 @@ def load_environment(
 ) -> Environment:
     """Load an environment's YAML file."""
     from ..entities.environment import Environment
+
+    return _load(Environment, source, relative_origin, params_override)
+
+
+def _load(kind: type[R], source: str | IO[str], relative_origin: str | None, params_override: list[dict[str, Any]] | None) -> R:
+    import io
+
     from ..entities.loading import load_entity
 
-    return load_entity(Environment, source, params_override=params_override or [])
+    if relative_origin and not isinstance(source, (str, os.PathLike)):
+        text = io.StringIO(source.read())
+        text.name = relative_origin if os.path.isfile(relative_origin) else os.path.join(relative_origin, "stream")
+        source = text
+    return load_entity(kind, source, params_override=params_override or [])
 
 
-def _as_azure_knows_it(error: NotFound) -> NotFound:
-    """Let code that catches azure-core's ResourceNotFoundError catch ours, where it has imported that."""
-    azure = sys.modules.get("azure.core.exceptions")
-    if azure is None:
-        return error
-    kind: type[NotFound] = type("NotFound", (NotFound, azure.ResourceNotFoundError), {})
-    return kind(error.message)
+@contextmanager
+def _as_azure_knows_it() -> Iterator[None]:
+    """Let code that catches azure-core's ResourceNotFoundError catch our NotFound, where it has imported that."""
+    try:
+        yield
+    except NotFound as error:
+        azure = sys.modules.get("azure.core.exceptions")
+        if azure is None:
+            raise
+        kind: type[NotFound] = type("NotFound", (NotFound, azure.ResourceNotFoundError), {})
+        raise kind(error.message, detail=error.detail) from None

@@ -134,8 +134,7 @@ class OperationHandler(RegistryHandler):
         answer = await self.registry.in_thread(self.registry.run, operation, command)
         if not operation.reads:
             self.registry.look_now()
-        plain = [item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict()
-        self.finish(json.dumps(plain))
+        self.finish(_to_json([item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict()))
 
     def _body(self) -> dict[str, Any]:
         if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
@@ -164,6 +163,14 @@ class BadRequest(InvalidInput):
     def __init__(self, status: int, message: str, *, allowed: str = "") -> None:
         super().__init__(message)
         self.status, self.allowed = status, allowed
+
+
+def _to_json(plain: Any) -> str:
+    """Write JSON as browsers read it: a number that is none, such as a metric's NaN, becomes null."""
+    try:
+        return json.dumps(plain, allow_nan=False)
+    except ValueError:
+        return json.dumps(json.loads(json.dumps(plain), parse_constant=lambda _: None))
 
 
 def _from_query(item: Field | None, texts: list[str]) -> Any:

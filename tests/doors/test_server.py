@@ -114,6 +114,13 @@ def test_lists_repeat_their_key_and_mappings_are_pairs(post: Ask, ask: Ask, weig
     assert updated["tags"] == {"stage": "dev", "a": "1", "b": "2"}
 
 
+def test_a_metric_that_is_no_number_is_null_as_in_any_browser(ask: Ask) -> None:
+    import numpy as np
+
+    MLClient().models.register("m", {"weights": np.zeros(2)}, metrics={"auc": float("nan"), "loss": 0.5})
+    assert ask("model", "list")[2][0]["metrics"] == {"auc": None, "loss": 0.5}
+
+
 def test_a_links_token_and_a_polls_mark_are_no_fields(ask: Ask, jp_serverapp: Any) -> None:
     assert ask("model", "list", params={"token": jp_serverapp.identity_provider.token, "no_track_activity": "1"})[0] == 200
 
