@@ -4,31 +4,38 @@
 
     HOME/endpoints/<endpoint>/keys.json         0600
     HOME/endpoints/<endpoint>/endpoint.json     traffic, read by the worker
-    HOME/endpoints/<endpoint>/<deployment>/<run>/worker.json status.json log.txt code/
+    HOME/endpoints/<endpoint>/<deployment>/<run>/worker.json process.json status.json log.txt code/
 
 A replaced deployment gets a new run beside the old one. The new worker is handed the listening socket of the old one,
-answers once its model is loaded, and only then the old one is stopped.
+answers once its model is loaded, and only then the old one is stopped. The catalog names the run that counts; every
+other is stopped and removed whenever a deployment was started, however that ended.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
-from .entities.online import OnlineDeployment, OnlineEndpoint
-from .errors import NotFound, Unavailable
+from .entities.online import OnlineDeployment, OnlineEndpoint, ProbeSettings
+from .errors import Conflict, NotFound, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from socket import socket
     from typing import Any
 
     from .compute import ProcessIdentity
     from .entities.model import Model
-    from .worker import WorkerPlan, WorkerStatus
+    from .worker import WorkerPlan
     from .workspace import Workspace
 
-START_SECONDS = 310.0  # Source: Azure ML's readiness probe: 10 s, then 30 tries, 10 s apart.
 HOST = "127.0.0.1"
+# What a deployment may say and one process on this machine does not do; its log tells.
+UNUSED = (
+    *("type", "environment", "instance_type", "instance_count", "scale_settings", "resources", "app_insights_enabled"),
+    *("liveness_probe", "model_mount_path", "egress_public_network_access", "data_collector"),
+)
 
 
 # --- start and stop -----------------------------------------------------------------------------------------------
@@ -36,7 +43,6 @@ HOST = "127.0.0.1"
 
 def start(
     workspace: Workspace,
-    endpoint: OnlineEndpoint,
     deployment: OnlineDeployment,
     model: Model,
     *,
@@ -44,8 +50,11 @@ def start(
     trust: bool,
     no_wait: bool,
     is_script_checked: bool,
+    code_folder: str | None = None,
 ) -> None:
     """Start a worker and record it; once it is ready, stop the worker it replaces.
+
+    ``code_folder`` is used instead of the folder that the deployment names.
 
     Raises
     ------
@@ -53,52 +62,127 @@ def start(
         If the scoring script is missing or lacks ``run()``.
     UnsafeModel
         If no script loads the model, loading would run code, and ``trust`` is False.
+    Conflict
+        If the deployment is being started by another process, or is deleted meanwhile.
     Unavailable
         If the port is in use, or the worker does not become ready. The worker that was to be replaced goes on.
     """
-    from .worker import start_worker, wait_until_ready
+    import tempfile
 
-    old = _process_of(workspace, str(endpoint.name), str(deployment.name))
-    run = _new_run(workspace, deployment)
-    try:
-        plan = _plan(workspace, deployment, model, run, trust=trust, is_script_checked=is_script_checked)
-        with _listener(old, port) as listener:
-            identity = start_worker(run, plan, listener, deployment.environment_variables)
-            process = {**identity.to_dict(), "port": listener.getsockname()[1], "folder": run}
-    except BaseException:
-        _remove_folder(run)
-        raise
-    if no_wait and not old:
-        workspace.catalog.put_deployment(deployment.replace(provisioning_state="Creating"), process)
-        return
-    status = wait_until_ready(run, identity, START_SECONDS)
-    if status.state != "healthy":
-        _give_up(workspace, deployment, identity, run, status)
+    folder = _deployment_folder(workspace, deployment)
+    with _only_starter(folder):
+        run = tempfile.mkdtemp(dir=folder, prefix="run-")
+        try:
+            plan = _plan(workspace, deployment, model, run, trust=trust, is_script_checked=is_script_checked, code_folder=code_folder)
+            _start(workspace, deployment, plan, run, port=port, no_wait=no_wait)
+        finally:
+            process = _process_of(workspace, deployment)
+            _remove_runs(folder, but=os.path.basename(process["folder"]) if process else None)
+
+
+def _start(workspace: Workspace, deployment: OnlineDeployment, plan: WorkerPlan, run: str, *, port: int | None, no_wait: bool) -> None:
+    from .worker import start_worker
+
+    old = _process_of(workspace, deployment)
+    is_replacing = old is not None and _state_of(old)[0] == "healthy"
+    with _listener(old, port, is_replacing=is_replacing) as listener:
+        identity = start_worker(run, plan, listener, deployment.environment_variables)
+        process = {**identity.to_dict(), "port": listener.getsockname()[1], "folder": run}
+    if is_replacing:
+        _wait(deployment, identity, run)
+    else:
+        _record_and_wait(workspace, deployment, process, old, no_wait=no_wait)
+        if no_wait:
+            return
     workspace.catalog.put_deployment(deployment.replace(provisioning_state="Succeeded"), process)
-    if old:
-        _stop(old)
 
 
-def _listener(old: dict[str, Any] | None, port: int | None) -> socket:
+def _record_and_wait(
+    workspace: Workspace, deployment: OnlineDeployment, process: dict[str, Any], old: dict[str, Any] | None, *, no_wait: bool
+) -> None:
+    """Let others see the worker, and delete it, while it loads; one that fails stays on record with its log."""
+    before = workspace.catalog.get_deployment(str(deployment.endpoint_name), str(deployment.name)) if old else None
+    workspace.catalog.put_deployment(deployment.replace(provisioning_state="Creating"), process)
+    if no_wait:
+        return
+    try:
+        _wait(deployment, _identity(process), process["folder"])
+    except Unavailable:
+        workspace.catalog.put_deployment(deployment.replace(provisioning_state="Failed"), process)
+        raise
+    except KeyboardInterrupt:
+        if before:
+            workspace.catalog.put_deployment(before, old)
+        else:
+            workspace.catalog.delete_deployment(str(deployment.endpoint_name), str(deployment.name))
+        raise
+
+
+def _wait(deployment: OnlineDeployment, identity: ProcessIdentity, run: str) -> None:
+    """Wait until a worker is ready; stop one that is not."""
+    from .compute import stop_process
+    from .worker import wait_until_ready
+
+    probe = deployment.readiness_probe or ProbeSettings()
+    status = wait_until_ready(run, identity, probe.initial_delay + probe.period * probe.failure_threshold)
+    if not os.path.isdir(run):
+        raise Conflict(f'Deployment "{deployment.name}" was deleted while it was starting.')
+    if status.state != "healthy":
+        stop_process(identity)
+        raise Unavailable(f'Deployment "{deployment.name}" did not start: {status.error}', detail=status.traceback or "")
+
+
+def _listener(old: dict[str, Any] | None, port: int | None, *, is_replacing: bool) -> socket:
     """Return the socket of the worker to be replaced, or one bound to its port, the wanted one or a free one."""
     from .serving import bind_port
     from .serving.handover import take
 
-    if old and port in (None, old["port"]):
-        taken = take(old["folder"]) if _state_of(old)[0] == "healthy" else None
-        if taken:
-            return taken
-        _end(old)
-    return bind_port(port or (old["port"] if old else None), host=HOST)
+    if old is None or port not in (None, old["port"]):
+        return bind_port(port, host=HOST)
+    taken = take(old["folder"]) if is_replacing else None
+    if taken:
+        return taken
+    _end(old)
+    try:
+        return bind_port(old["port"], host=HOST)
+    except Unavailable:
+        raise Unavailable(f"Port {old['port']}, which this deployment had, is in use now; create it again with --port.") from None
+
+
+@contextmanager
+def _only_starter(folder: str) -> Iterator[None]:
+    """Keep two processes from starting one deployment at a time; deleting it meanwhile is allowed."""
+    import fcntl
+
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    with open(os.path.join(folder, "lock"), "w", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f'Deployment "{os.path.basename(folder)}" is being started already; try again when that is done.') from None
+        yield
+
+
+def _remove_runs(folder: str, *, but: str | None) -> None:
+    """Stop and remove every run of a deployment but one; the folder too when none remains."""
+    from .compute import stop_process
+    from .worker import read_identity
+
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        run = os.path.join(folder, name)
+        if name.startswith("run-") and name != but:
+            identity = read_identity(run)
+            if identity:
+                stop_process(identity)
+            _remove_folder(run)
+    if not but:
+        _remove_folder(folder)
 
 
 def remove_deployment(workspace: Workspace, endpoint_name: str, name: str) -> None:
-    """Stop a deployment's process, then forget it and its files."""
-    process = _process_of(workspace, endpoint_name, name)
-    if process:
-        _stop(process)
+    """Stop a deployment's processes and remove its files, then forget it."""
+    _remove_runs(_deployment_folder(workspace, OnlineDeployment(name=name, endpoint_name=endpoint_name)), but=None)
     workspace.catalog.delete_deployment(endpoint_name, name)
-    _remove_folder(os.path.join(endpoint_folder(workspace, endpoint_name), name))
 
 
 def remove_endpoint(workspace: Workspace, name: str) -> None:
@@ -110,12 +194,19 @@ def remove_endpoint(workspace: Workspace, name: str) -> None:
 
 
 def _plan(
-    workspace: Workspace, deployment: OnlineDeployment, model: Model, run: str, *, trust: bool, is_script_checked: bool
+    workspace: Workspace,
+    deployment: OnlineDeployment,
+    model: Model,
+    run: str,
+    *,
+    trust: bool,
+    is_script_checked: bool,
+    code_folder: str | None,
 ) -> WorkerPlan:
     from .models import audited_path
     from .worker import WorkerPlan
 
-    code = _copy_code(deployment, run, is_checked=is_script_checked)
+    code = _copy_code(deployment, run, code_folder, is_checked=is_script_checked)
     # A scoring script loads the model in its own way; then its author answers for what loading runs.
     path = audited_path(workspace, model, trust=trust or code is not None)
     endpoint = str(deployment.endpoint_name)
@@ -134,10 +225,11 @@ def _plan(
         endpoint_path=_traffic_path(workspace, endpoint),
         request_settings=deployment.request_settings,
         is_trusted=trust,
+        unused=[key for key in UNUSED if getattr(deployment, key) != getattr(OnlineDeployment, key)],
     )
 
 
-def _copy_code(deployment: OnlineDeployment, run: str, *, is_checked: bool) -> str | None:
+def _copy_code(deployment: OnlineDeployment, run: str, folder: str | None, *, is_checked: bool) -> str | None:
     """Copy the scoring code into the run, so that later edits do not reach a running endpoint."""
     import shutil
 
@@ -147,41 +239,23 @@ def _copy_code(deployment: OnlineDeployment, run: str, *, is_checked: bool) -> s
     code = deployment.code_configuration
     if code is None:
         return None
-    if not code.code or not os.path.isdir(code.code):
-        raise NotFound(f'No such folder of code: "{code.code}".')
+    source = folder or code.code
+    if not source or not os.path.isdir(source):
+        raise NotFound(f'No such folder of code: "{source}".')
     if not code.scoring_script:
         raise InvalidInput("code_configuration needs scoring_script.", key="code_configuration.scoring_script")
     if is_checked:
-        check_script(os.path.join(code.code, code.scoring_script))
+        check_script(os.path.join(source, code.scoring_script))
     target = os.path.join(run, "code")
-    shutil.copytree(code.code, target, ignore=shutil.ignore_patterns("__pycache__", ".git", ".venv", "node_modules"))
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".git", ".venv", "node_modules"))
     return target
 
 
-def _new_run(workspace: Workspace, deployment: OnlineDeployment) -> str:
-    import tempfile
-
-    folder = os.path.join(endpoint_folder(workspace, str(deployment.endpoint_name)), str(deployment.name))
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    return tempfile.mkdtemp(dir=folder, prefix="run-")
-
-
-def _give_up(workspace: Workspace, deployment: OnlineDeployment, identity: ProcessIdentity, run: str, status: WorkerStatus) -> None:
-    """Stop a worker that did not become ready; a first one stays on record with its log, to be looked at."""
-    from .compute import stop_process
-
-    stop_process(identity)
-    if _process_of(workspace, str(deployment.endpoint_name), str(deployment.name)) is None:
-        failed = deployment.replace(provisioning_state="Failed", error=status.error)
-        workspace.catalog.put_deployment(failed, {**identity.to_dict(), "port": None, "folder": run})
-    else:
-        _remove_folder(run)
-    raise Unavailable(f'Deployment "{deployment.name}" did not start: {status.error}', detail=status.traceback or "")
-
-
-def _stop(process: dict[str, Any]) -> None:
-    _end(process)
-    _remove_folder(process["folder"])
+def deployed_code(workspace: Workspace, deployment: OnlineDeployment) -> str | None:
+    """Return the copy of the scoring code that a deployment runs; None when it has none."""
+    process = _process_of(workspace, deployment)
+    folder = os.path.join(process["folder"], "code") if process else ""
+    return folder if os.path.isdir(folder) else None
 
 
 def _end(process: dict[str, Any]) -> None:
@@ -190,11 +264,8 @@ def _end(process: dict[str, Any]) -> None:
     stop_process(_identity(process))
 
 
-def _process_of(workspace: Workspace, endpoint_name: str, name: str) -> dict[str, Any] | None:
-    try:
-        return workspace.catalog.get_process(endpoint_name, name)
-    except NotFound:
-        return None
+def _process_of(workspace: Workspace, deployment: OnlineDeployment) -> dict[str, Any] | None:
+    return workspace.catalog.get_process(str(deployment.endpoint_name), str(deployment.name))
 
 
 def _identity(process: dict[str, Any]) -> ProcessIdentity:
@@ -247,24 +318,23 @@ def _state_of(process: dict[str, Any]) -> tuple[str, str | None]:
     from .compute import is_alive
     from .worker import read_status
 
+    is_running = is_alive(_identity(process))  # asked before the status, which a dying worker writes last
     status = read_status(process["folder"])
     if status.state == "failed":
         return "failed", status.error
-    if is_alive(_identity(process)):
+    if is_running:
         return status.state, None
+    if status.state == "starting":
+        return "failed", "Its process ended while it was starting; its log may say why."
     return "stopped", "Its process has ended; deploy it again. Its log may say why."
 
 
 def read_log(workspace: Workspace, endpoint_name: str, name: str, lines: int) -> str:
     """Return the last lines of a deployment's log; empty when it printed nothing."""
+    from .worker import read_log
+
     process = workspace.catalog.get_process(endpoint_name, name)
-    if process is None:
-        return ""
-    try:
-        with open(os.path.join(process["folder"], "log.txt"), encoding="utf-8", errors="replace") as stream:
-            return "".join(stream.readlines()[-lines:])
-    except FileNotFoundError:
-        return ""
+    return read_log(process["folder"], lines) if process else ""
 
 
 # --- files of an endpoint -----------------------------------------------------------------------------------------
@@ -273,6 +343,10 @@ def read_log(workspace: Workspace, endpoint_name: str, name: str, lines: int) ->
 def endpoint_folder(workspace: Workspace, name: str) -> str:
     """Return the folder of one endpoint."""
     return os.path.join(workspace.home, "endpoints", name)
+
+
+def _deployment_folder(workspace: Workspace, deployment: OnlineDeployment) -> str:
+    return os.path.join(endpoint_folder(workspace, str(deployment.endpoint_name)), str(deployment.name))
 
 
 def new_key() -> str:

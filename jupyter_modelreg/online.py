@@ -65,7 +65,7 @@ def create_endpoint(workspace: Workspace, command: CreateOnlineEndpoint) -> Onli
     deployment = OnlineDeployment(name=DEFAULT_DEPLOYMENT, endpoint_name=created.name, model=command.model)
     try:
         put_deployment(workspace, deployment, port=command.port, has_all_traffic=True, trust=command.trust, no_wait=command.no_wait)
-    except Exception:
+    except BaseException:  # Ctrl-C too
         hosting.remove_endpoint(workspace, str(created.name))
         raise
     return hosting.observe_endpoint(workspace, str(created.name))
@@ -97,7 +97,7 @@ def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
         put_new_endpoint(workspace, OnlineEndpoint(name=endpoint_name))
     try:
         put_deployment(workspace, deployment, port=command.port, has_all_traffic=True, trust=command.trust, no_wait=command.no_wait)
-    except Exception:
+    except BaseException:  # Ctrl-C too
         if is_new:
             hosting.remove_endpoint(workspace, endpoint_name)
         raise
@@ -250,12 +250,20 @@ def update_deployment(workspace: Workspace, command: UpdateOnlineDeployment) -> 
     if command.file:
         entity = load_entity(OnlineDeployment, command.file, overrides=command.set)
         entity = entity.replace(name=command.name or entity.name, endpoint_name=command.endpoint_name or entity.endpoint_name)
+        code_folder = None
     else:
         current = workspace.catalog.get_deployment(_needed(command.endpoint_name, "--endpoint-name/-e"), _needed(command.name, "--name/-n"))
         values = apply_update(current.to_dict(), set=command.set, add=command.add, remove=command.remove, force_string=command.force_string)
         entity = load_entity(OnlineDeployment, values)
+        # Code that is not named anew stays what it is, whatever became of the folder it came from.
+        code_folder = hosting.deployed_code(workspace, current) if entity.code_configuration == current.code_configuration else None
     return put_deployment(
-        workspace, entity, trust=command.trust, no_wait=command.no_wait, is_script_checked=not command.skip_script_validation
+        workspace,
+        entity,
+        trust=command.trust,
+        no_wait=command.no_wait,
+        is_script_checked=not command.skip_script_validation,
+        code_folder=code_folder,
     )
 
 
@@ -268,6 +276,7 @@ def put_deployment(
     trust: bool = False,
     no_wait: bool = False,
     is_script_checked: bool = True,
+    code_folder: str | None = None,
 ) -> OnlineDeployment:
     """Start a worker for a deployment and, once it is ready, stop the one it replaces."""
     name = check_name(deployment.name, "deployment")
@@ -278,15 +287,16 @@ def put_deployment(
     model = _resolve_model(workspace, deployment.model)
     hosting.start(
         workspace,
-        endpoint,
         deployment.replace(name=name, endpoint_name=endpoint.name, model=f"azureml:{model.name}:{model.version}"),
         model,
         port=port,
         trust=trust,
         no_wait=no_wait,
         is_script_checked=is_script_checked,
+        code_folder=code_folder,
     )
     if has_all_traffic:
+        endpoint = workspace.catalog.get_endpoint(str(endpoint.name))  # it may have changed while the model loaded
         change_endpoint(workspace, endpoint, endpoint.replace(traffic={name: 100}))
     return hosting.observe_deployment(workspace, str(endpoint.name), name)
 
@@ -308,6 +318,8 @@ def get_logs(workspace: Workspace, command: GetOnlineDeploymentLogs) -> LogText:
     from .entities.answers import LogText
 
     workspace.catalog.get_deployment(command.endpoint_name, command.name)
+    if command.lines < 1:
+        raise InvalidInput(f"--lines is {command.lines}; it must be 1 or more.", key="lines")
     return LogText(text=hosting.read_log(workspace, command.endpoint_name, command.name, command.lines))
 
 
@@ -392,9 +404,10 @@ def _endpoint_described_by(command: CreateOnlineEndpoint) -> OnlineEndpoint:
 
 
 def _endpoint_name_for(model_name: str) -> str:
-    """Make an endpoint's name of a model's: other characters become dashes."""
-    text = "".join(char if char.isalnum() else "-" for char in model_name).strip("-")[:32].rstrip("-")
-    return check_name(text if text[:1].isalpha() else f"m-{text}"[:32], "endpoint")
+    """Make an endpoint's name of a model's: other characters become dashes; one too short, or without a first letter, is led by a word."""
+    text = "".join(char if char.isalnum() else "-" for char in model_name).strip("-")
+    text = text if len(text) >= 3 and text[0].isalpha() else f"model-{text}"
+    return check_name(text[:32].strip("-"), "endpoint")
 
 
 def _only_deployment_name(workspace: Workspace, endpoint_name: str) -> str:

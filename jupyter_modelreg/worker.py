@@ -1,7 +1,8 @@
 """The process of one deployment: ``python -m jupyter_modelreg.worker FOLDER FD``.
 
 It reads ``worker.json``, loads the model or the scoring script, says in ``status.json`` how that went, and only then
-listens on the socket it was given. Operations import this module to start one; what a worker needs is imported in it.
+accepts from the listening socket it was given. Who starts it has audited the files that it loads. Operations import
+this module to start one; what a worker needs is imported in it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 
 from .entities.model import Signature
 from .entities.online import OnlineRequestSettings
+from .errors import ModelRegistryError
 from .records import Record, field, from_dict
 
 TYPE_CHECKING = False
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 DRAIN_SECONDS = 8.0  # less than the grace that who stops it allows
 FAILED_EXIT = 3  # Source: azureml-inference-server-http exits so when init() fails.
+SHOWN_LINES = 30
+MAX_TAIL_BYTES = 8 << 20
 
 
 class WorkerPlan(Record):
@@ -44,6 +48,7 @@ class WorkerPlan(Record):
     scoring_script: str | None = None
     request_settings: OnlineRequestSettings | None = None
     is_trusted: bool = False
+    unused: list[str] = field(default=[], help="Keys of the deployment that mean nothing on this machine, for the log.")
 
 
 class WorkerStatus(Record):
@@ -64,13 +69,27 @@ def start_worker(folder: str, plan: WorkerPlan, listener: socket, environment_va
 
     _write_json(os.path.join(folder, "worker.json"), plan.to_dict())
     _write_json(os.path.join(folder, "status.json"), WorkerStatus().to_dict())
-    return start_process(
+    identity = start_process(
         [sys.executable, "-P", "-m", "jupyter_modelreg.worker", folder, str(listener.fileno())],
         folder=folder,
         log_path=os.path.join(folder, "log.txt"),
         env={**_own_environment(), **_contract(plan), **environment_variables},
         pass_fds=[listener.fileno()],
     )
+    # Beside the record in the catalog, for a starter that is killed before it writes one.
+    _write_json(os.path.join(folder, "process.json"), identity.to_dict())
+    return identity
+
+
+def read_identity(folder: str) -> ProcessIdentity | None:
+    """Return the process that was started for a folder; None when there was none."""
+    from .compute import ProcessIdentity
+
+    try:
+        with open(os.path.join(folder, "process.json"), encoding="utf-8") as stream:
+            return from_dict(ProcessIdentity, json.load(stream))
+    except FileNotFoundError:
+        return None
 
 
 def wait_until_ready(folder: str, identity: ProcessIdentity, timeout_seconds: float) -> WorkerStatus:
@@ -84,9 +103,9 @@ def wait_until_ready(folder: str, identity: ProcessIdentity, timeout_seconds: fl
         if status.state != "starting":
             return status
         if not lives:
-            return _vanished(folder)
+            return _give_up(folder, "its process ended without a word; the log's end follows")
         time.sleep(0.02)
-    return WorkerStatus(state="failed", error=f"it was not ready after {timeout_seconds:.0f} seconds", traceback=_tail(folder))
+    return _give_up(folder, f"it was not ready after {timeout_seconds:.0f} seconds; the log's end follows")
 
 
 def read_status(folder: str) -> WorkerStatus:
@@ -98,18 +117,26 @@ def read_status(folder: str) -> WorkerStatus:
         return WorkerStatus()
 
 
-def _vanished(folder: str) -> WorkerStatus:
-    status = WorkerStatus(state="failed", error="its process ended without a word; the log's end follows", traceback=_tail(folder))
-    _write_json(os.path.join(folder, "status.json"), status.to_dict())
-    return status
-
-
-def _tail(folder: str) -> str:
+def read_log(folder: str, lines: int = SHOWN_LINES) -> str:
+    """Return the last lines of what a worker printed, 8 MB of them at most; empty when it printed nothing."""
+    found = b""
     try:
-        with open(os.path.join(folder, "log.txt"), encoding="utf-8", errors="replace") as stream:
-            return "".join(stream.readlines()[-30:])
+        with open(os.path.join(folder, "log.txt"), "rb") as stream:
+            place = stream.seek(0, os.SEEK_END)
+            while place and found.count(b"\n") <= lines and len(found) < MAX_TAIL_BYTES:
+                size = min(place, 64 << 10)
+                place = stream.seek(place - size)
+                found = stream.read(size) + found
     except FileNotFoundError:
         return ""
+    return b"".join(found.splitlines(keepends=True)[-lines:]).decode(errors="replace")
+
+
+def _give_up(folder: str, error: str) -> WorkerStatus:
+    status = WorkerStatus(state="failed", error=error, traceback=read_log(folder))
+    if os.path.isdir(folder):  # else it was deleted while it was starting
+        _write_json(os.path.join(folder, "status.json"), status.to_dict())
+    return status
 
 
 def _own_environment() -> dict[str, str]:
@@ -146,11 +173,14 @@ def main(folder: str, fd: int) -> int:
     import logging
     from concurrent.futures import ThreadPoolExecutor
 
+    os.set_inheritable(fd, False)  # what a script starts shall not hold the port
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     start = time.perf_counter()
     with open(os.path.join(folder, "worker.json"), encoding="utf-8") as stream:
         plan = from_dict(WorkerPlan, json.load(stream))
     print(f"Deployment {plan.endpoint}/{plan.deployment} loads {plan.model}", flush=True)
+    if plan.unused:
+        print(f"Of no effect on this machine: {', '.join(plan.unused)}", flush=True)
     model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
     try:
         loaded = model_thread.submit(_load, plan).result()
@@ -167,10 +197,7 @@ def _load(plan: WorkerPlan) -> dict[str, Any]:
 
         return {"script": load_script(plan.code_folder, plan.scoring_script)}
     from . import flavors
-    from .sources.local import open_local
-    from .trust import audit, scan_tree
 
-    audit(scan_tree(open_local(plan.model_path)), plan.model, is_trusted=plan.is_trusted)
     return {"predictor": flavors.load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)}
 
 
@@ -184,7 +211,6 @@ async def _serve(folder: str, plan: WorkerPlan, fd: int, model_thread: Executor,
     from .serving.http import Server
 
     listener = socket.socket(fileno=fd)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that the port is free at once when this ends
     limits = plan.request_settings
     app = App(
         plan.deployment,
@@ -215,17 +241,27 @@ async def _serve(folder: str, plan: WorkerPlan, fd: int, model_thread: Executor,
 
 
 def _fail(folder: str, plan: WorkerPlan, error: BaseException) -> int:
-    """Log the script's own traceback and what the model folder holds, the two things people look for."""
+    """Log the script's own traceback and what the model's folder holds, the two things people look for."""
     import traceback
 
-    shown = traceback.format_exception(type(error), error, _own_frames(error, plan))
-    text = "".join(shown)
-    print(text, file=sys.stderr)
-    print(f"AZUREML_MODEL_DIR={plan.model_dir} holds:", *_tree(plan.model_dir), sep="\n  ", file=sys.stderr, flush=True)
-    reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    status = WorkerStatus(state="failed", error=reason, traceback=text)
+    held = "\n  ".join([f"AZUREML_MODEL_DIR={plan.model_dir} holds:", *_tree(plan.model_dir)])
+    if isinstance(error, ModelRegistryError):  # our own words need no traceback
+        status = WorkerStatus(state="failed", error=error.message, traceback=error.detail)
+    else:
+        text = "".join(traceback.format_exception(type(error), error, _own_frames(error, plan)))
+        shown = f"{text}\n{held}" if isinstance(error, OSError) else text
+        status = WorkerStatus(state="failed", error=_reason(error), traceback=shown)
+    print(f"{status.error}\n{status.traceback}\n{held}", file=sys.stderr, flush=True)
     _write_json(os.path.join(folder, "status.json"), status.to_dict())
     return FAILED_EXIT
+
+
+def _reason(error: BaseException) -> str:
+    import traceback
+
+    if isinstance(error, SystemExit):
+        return f"it called exit({'' if error.code is None else repr(error.code)})"
+    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
 
 
 def _own_frames(error: BaseException, plan: WorkerPlan) -> Any:

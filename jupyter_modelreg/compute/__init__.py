@@ -100,12 +100,16 @@ def is_alive(identity: ProcessIdentity) -> bool:
 
 
 def stop_process(identity: ProcessIdentity, *, grace_seconds: float = GRACE_SECONDS) -> None:
-    """End a process and everything it started; ask first, insist after the grace time."""
+    """End a process and everything it started; ask it first, insist after the grace time.
+
+    What it started is not asked: a worker that ends in good order still needs its helpers for the answers under way.
+    """
     if identity.boot_id != _boot_id():
         return
     session = _session(identity) if is_alive(identity) else {}
     if is_alive(identity):
-        _signal_group(identity.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(identity.pid, signal.SIGTERM)
         _wait_for_end(identity, grace_seconds)
     # What a dying process still starts is found in a second round.
     deadline = time.monotonic() + GRACE_SECONDS
@@ -123,11 +127,6 @@ def _wait_for_end(identity: ProcessIdentity, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while is_alive(identity) and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
-
-
-def _signal_group(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, number)
 
 
 def _session(identity: ProcessIdentity) -> dict[int, str]:

@@ -9,41 +9,38 @@ from __future__ import annotations
 import errno
 import socket
 
-from ..errors import Unavailable
+from ..errors import InvalidInput, Unavailable
 from .scripts import check_script
 
+BACKLOG = 1024
 
-def bind_port(port: int | None, *, host: str = "127.0.0.1", is_shared: bool = False) -> socket.socket:
-    """Bind a TCP port, a free one when None; the worker that is given the socket listens once its model is loaded.
 
-    ``is_shared`` lets a new worker bind the port of the one it replaces (``SO_REUSEPORT``), and nobody else's.
+def bind_port(port: int | None, *, host: str = "127.0.0.1") -> socket.socket:
+    """Listen on a TCP port, a free one when None.
+
+    It listens at once, since nobody else can take the port from then on. Who connects before the worker has loaded its
+    model waits in the queue, and is answered then.
 
     Raises
     ------
+    InvalidInput
+        If there is no such port.
     Unavailable
         If the port is in use or may not be bound.
     """
     if port is not None and not 0 < port < 65536:
-        raise Unavailable(f"{port} is no port; choose one from 1024 to 65535.")
+        raise InvalidInput(f"{port} is no port; choose one from 1024 to 65535.", key="port")
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        if port and not is_shared:
-            _check_is_free(host, port)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended lately do not block it
         listener.bind((host, port or 0))
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise Unavailable(f"Port {port} is in use; choose another or leave it out for a free one.") from None
         raise Unavailable(f"Port {port} cannot be bound: {error.strerror}.") from None
     return listener
-
-
-def _check_is_free(host: str, port: int) -> None:
-    """Bind a port alone for a moment; that fails beside one who listens and beside a worker that does not listen yet."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
 
 
 __all__ = ["bind_port", "check_script"]

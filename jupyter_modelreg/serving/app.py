@@ -20,7 +20,7 @@ from .. import __version__
 from ..entities.model import Signature
 from ..errors import InvalidInput
 from .http import Request, Response, json_response
-from .payloads import parse_rows, to_input, to_json
+from .payloads import Unwritable, parse_rows, to_input, to_json
 from .swagger import OPENAPI_VERSIONS, describe
 
 TYPE_CHECKING = False
@@ -40,6 +40,8 @@ MAX_REQUEST_ID = 100  # Source: azureml-inference-server-http answers 431 above 
 REQUEST_IDS = ("x-request-id", "x-ms-client-request-id")
 OPEN_PATHS = ("/", "/ping", "/health")  # liveness says nothing about the model
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+FAILED = {"x-ms-run-function-failed": "True"}
+OWN_HEADERS = {"content-type", "content-length", "connection", "transfer-encoding"}
 
 
 class App:
@@ -112,7 +114,9 @@ class App:
         headers = request.headers
         if any(len(headers.get(name, "")) > MAX_REQUEST_ID for name in REQUEST_IDS):
             return json_response({"message": f"A request id has at most {MAX_REQUEST_ID} characters."}, 431)
-        if headers.get("host", "").lower() not in self._hosts:
+        if not headers.get("host"):
+            return json_response({"message": "The header Host is missing."}, 400)
+        if headers["host"].lower() not in self._hosts:
             return json_response({"message": "This endpoint answers on 127.0.0.1 and localhost only."}, 421)
         if "origin" in headers and headers["origin"].lower().removeprefix("http://") not in self._hosts:
             return json_response({"message": "Other web pages may not call this endpoint."}, 403)
@@ -178,7 +182,7 @@ class App:
 
     async def score(self, request: Request) -> Response:
         """Answer Azure's route: a bare list of predictions, or what the script returns."""
-        if request.method == "GET":
+        if request.method != "POST":
             request.body = json.dumps(dict(parse_qsl(request.query))).encode()
         kind = _content_type(request)
         if request.method == "POST" and self.script is None and kind not in ("application/json", ""):
@@ -214,6 +218,9 @@ class App:
         future.add_done_callback(self._count_out)
         try:
             return await asyncio.wait_for(asyncio.shield(future), self.timeout_seconds)
+        except asyncio.CancelledError:  # the client has gone
+            work.cancel()
+            raise
         except TimeoutError:
             work.cancel()  # if it has not begun; a running one keeps its place in the queue
             message = f"Scoring timeout after {self.timeout_seconds * 1000:.0f} ms; request_settings.request_timeout_ms sets the limit."
@@ -239,10 +246,13 @@ class App:
             response = value if isinstance(value, Response) else json_response(wrap(to_json(value)))
         except InvalidInput as error:
             response = json_response(fail(error.message, 400), 400)
+        except Unwritable as error:
+            LOG.error("%s", error)
+            response = json_response(fail(str(error), 500), 500, **FAILED)
         except BaseException:  # the model's and the script's own code may raise anything, even SystemExit
             LOG.exception("The request failed in the model")
             message = "An unexpected error occurred in the model or its scoring script. Check the logs for more info."
-            response = json_response(fail(message, 500), 500, **{"x-ms-run-function-failed": "True"})
+            response = json_response(fail(message, 500), 500, **FAILED)
         seconds = time.perf_counter() - start
         self._model_seconds += seconds
         return response.replace(headers={"x-ms-run-fn-exec-ms": f"{seconds * 1000:.3f}", **response.headers})
@@ -263,12 +273,8 @@ class App:
         except UnicodeDecodeError:
             raise InvalidInput("The body is not UTF-8 text.") from None
         value = self.script.score(text, request.headers)
-        # Flask's and AMLResponse's answers carry status and body of their own.
-        if hasattr(value, "status_code") and hasattr(value, "get_data"):
-            return Response(
-                status=int(value.status_code), body=value.get_data(), content_type=getattr(value, "content_type", "application/json")
-            )
-        return value
+        # Flask's answers, which AMLResponse is one of, carry status, headers and body of their own.
+        return _flask_response(value) if hasattr(value, "status_code") and hasattr(value, "get_data") else value
 
     def _own_swagger(self, version: str) -> Any:
         names = ("swagger2.json", "swagger.json") if version.startswith("2") else ("swagger3.json",)
@@ -297,6 +303,13 @@ class JsonFile:
                 self._value = json.load(stream)
             self._stamp = (status.st_mtime_ns, status.st_ino)
         return self._value
+
+
+def _flask_response(value: Any) -> Response:
+    headers = {name.lower(): text for name, text in value.headers.items() if name.lower() not in OWN_HEADERS}
+    return Response(
+        status=int(value.status_code), body=value.get_data(), content_type=value.content_type or "application/json", headers=headers
+    )
 
 
 def _content_type(request: Request) -> str:

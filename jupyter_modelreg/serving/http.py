@@ -16,6 +16,7 @@ from http import HTTPStatus
 import httptools
 
 from ..records import Record, field
+from . import BACKLOG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,12 @@ MAX_BODY_BYTES = 16 << 20
 READ_SECONDS = 20.0  # from a request's first byte to its last
 IDLE_SECONDS = 75.0
 LINGER_SECONDS = 2.0  # a refused body is read and dropped so long, else the client never sees why
-ONCE_ONLY = ("host", "content-length", "authorization")
+PARTING_SECONDS = 1.0  # so long a server that stops still takes the next request of a kept-alive connection
+# What is acted upon; two of one could be read in two ways.
+ONCE_ONLY = {
+    *("host", "origin", "authorization", "expect", "azureml-model-deployment"),
+    *("content-length", "transfer-encoding", "content-type", "content-encoding"),
+}
 LOG = logging.getLogger(__name__)
 
 
@@ -93,18 +99,21 @@ class Server:
     ) -> None:
         self.handle, self.refuse, self.limits = handle, refuse, limits or Limits()
         self.connections: set[Connection] = set()
+        self.is_stopping = False
 
     async def start(self, listener: socket.socket) -> None:
-        """Listen on a bound socket."""
+        """Accept from a listening socket."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=1024)
+        self._server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Take no new connection, let the running requests end, close."""
+        """Accept no more, answer what was asked and the next request of each kept-alive connection, close."""
+        self.is_stopping = True
         self._server.close()
         deadline = asyncio.get_running_loop().time() + grace_seconds
         for connection in list(self.connections):
             connection.finish()
+        await asyncio.sleep(0.05)  # for what was accepted a moment ago and is no connection yet
         while self.connections and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
 
@@ -126,7 +135,7 @@ class Connection(asyncio.Protocol):
         self._may_write.set()
         self._is_receiving = self._is_head_complete = False
         self._is_paused = self._is_deaf = self._is_finishing = self._owes_continue = False
-        self._number = self._head_bytes = 0
+        self._number = self._head_bytes = self._raw_head_bytes = self._raw_body_bytes = 0
 
     # --- from the transport
 
@@ -136,12 +145,16 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self._server.connections.add(self)
         self._wait(self._limits.idle_seconds)
+        if self._server.is_stopping:
+            self.finish()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Forget the connection; the answer under way has nobody to go to."""
+        """Forget the connection and the answer under way, which has nobody to go to."""
         self._server.connections.discard(self)
         self._may_write.set()
         self._stop_waiting()
+        if self._answering:
+            self._answering.cancel()
 
     def pause_writing(self) -> None:
         """Hold the next answer back; the client does not read."""
@@ -160,27 +173,46 @@ class Connection(asyncio.Protocol):
         """Feed the parser; a broken request is answered once and ends the connection."""
         if self._is_deaf:
             return
-        number = self._number
         try:
-            self._parser.feed_data(data)
-            if self._is_receiving and not self._is_head_complete and number == self._number:
-                # The parser keeps an unfinished header to itself, so whole chunks of it are counted here.
-                self._count_head(len(data))
+            if self._raw_body_bytes:
+                self._receive_raw(data)
+            else:
+                self._feed(data)
         except BadRequest as error:
             self._end_with(error.response)
-        except httptools.HttpParserUpgrade:
-            self._ignore_upgrade()
+        except httptools.HttpParserUpgrade as stop:
+            self.data_received(data[stop.args[0] :])
         except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            self._end_with(cause.response if isinstance(cause, BadRequest) else _message("Bad request.", 400))
+            self._end_with(self._response_to(error.__context__))
         except httptools.HttpParserError:
             self._end_with(_message("This is no HTTP request.", 400))
+
+    def _feed(self, data: bytes) -> None:
+        number = self._number
+        self._parser.feed_data(data)
+        if self._is_receiving and not self._is_head_complete and number == self._number:
+            # The parser keeps an unfinished header to itself, so whole chunks of it are counted too.
+            self._raw_head_bytes += len(data)
+            self._count_head(0)
+
+    def _receive_raw(self, data: bytes) -> None:
+        """Collect a body that the parser left alone, because its request offers to go on in another protocol."""
+        self._body += data[: self._raw_body_bytes]
+        self._raw_body_bytes -= len(data[: self._raw_body_bytes])
+        if not self._raw_body_bytes:
+            self._complete()
+
+    def _response_to(self, error: BaseException | None) -> Response:
+        if isinstance(error, BadRequest):
+            return error.response
+        LOG.error("A request could not be read", exc_info=error)
+        return _message("An unexpected error occurred. Check the logs for more info.", 500)
 
     # --- from the parser
 
     def on_message_begin(self) -> None:
         """Start a request; slow ones are cut off."""
-        self._url, self._body, self._head_bytes = b"", bytearray(), 0
+        self._url, self._body, self._head_bytes, self._raw_head_bytes = b"", bytearray(), 0, 0
         self._headers: dict[str, str] = {}
         self._number += 1
         self._is_receiving, self._is_head_complete = True, False
@@ -192,25 +224,34 @@ class Connection(asyncio.Protocol):
         self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header, or what trails a chunked body."""
+        """Collect a header; what trails a chunked body was not there when the request was judged, and is dropped."""
         self._count_head(len(name) + len(value) + 4)
-        key = name.decode("latin-1").lower()
+        if self._is_head_complete:
+            return
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         if key in self._headers and key in ONCE_ONLY:
             raise BadRequest(_message(f"The header {key} stands twice.", 400))
-        self._headers[key] = value.decode("latin-1")
+        self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
     def on_headers_complete(self) -> None:
         """Refuse a request by its head, before its body arrives."""
         self._is_head_complete = True
-        self._request = Request(self._parser.get_method().decode("ascii"), *_split_url(self._url), self._headers)
-        length = self._headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._limits.body_bytes:
+        path, query, host = _split_url(self._url)
+        if host is not None:  # Source: RFC 9112, 3.2.2: then the header Host does not count
+            self._headers["host"] = host
+        self._request = Request(self._parser.get_method().decode("ascii"), path, query, self._headers)
+        length = int(self._headers.get("content-length", "0"))
+        if length > self._limits.body_bytes:
             raise BadRequest(self._too_large())
+        is_chunked = "transfer-encoding" in self._headers
         self._refusal = self._server.refuse(self._request)
-        has_body = length != "0" or "transfer-encoding" in self._headers
-        if self._refusal and has_body:
+        if self._refusal and (length or is_chunked):
             raise BadRequest(self._refusal)
-        self._owes_continue = self._headers.get("expect", "").lower() == "100-continue"
+        if self._parser.should_upgrade():
+            if is_chunked:
+                raise BadRequest(_message("Send a body in chunks without offering another protocol.", 400))
+            self._raw_body_bytes = length
+        self._owes_continue = self._headers.get("expect", "").lower() == "100-continue" and self._parser.get_http_version() == "1.1"
         self._continue()
 
     def on_body(self, data: bytes) -> None:
@@ -220,21 +261,28 @@ class Connection(asyncio.Protocol):
             raise BadRequest(self._too_large())
 
     def on_message_complete(self) -> None:
-        """Queue the request for its answer."""
-        self._is_receiving = self._owes_continue = False
-        self._stop_waiting()
-        request = self._request
-        request.body = _decoded(bytes(self._body), self._headers.get("content-encoding", ""), self._limits.body_bytes)
-        request.is_kept_alive = self._parser.should_keep_alive()
-        self._queue(request, self._refusal)
+        """Queue the request for its answer, once its body is there."""
+        if not self._raw_body_bytes:
+            self._complete()
 
     # --- turns
 
     def finish(self) -> None:
-        """Close once nothing is being received or answered."""
+        """Close after what is being received or answered; one that is idle may just be sending its next request."""
         self._is_finishing = True
         if not self._is_receiving and self._answering is None:
-            self._transport.close()
+            self._wait(PARTING_SECONDS)
+
+    def _complete(self) -> None:
+        self._is_receiving = self._owes_continue = False
+        self._stop_waiting()
+        request = self._request
+        request.body = _decoded(bytes(self._body), self._headers.get("content-encoding", ""), self._limits.body_bytes)
+        if self._parser.should_upgrade():  # answered in HTTP/1.1, and nothing more is taken
+            self._is_deaf, request.is_kept_alive = True, False
+        else:
+            request.is_kept_alive = self._parser.should_keep_alive()
+        self._queue(request, self._refusal)
 
     def _queue(self, request: Request | None, response: Response | None) -> None:
         self._turns.append((request, response))
@@ -251,13 +299,6 @@ class Connection(asyncio.Protocol):
         self._stop_waiting()
         self._queue(None, response)
 
-    def _ignore_upgrade(self) -> None:
-        """Answer in HTTP/1.1 a request that offers another protocol, and end there."""
-        self._is_deaf = True
-        request, _ = self._turns[-1]
-        assert request
-        request.is_kept_alive = False
-
     async def _answer_all(self) -> None:
         while self._turns and not self._transport.is_closing():
             request, response = self._turns.popleft()
@@ -272,10 +313,8 @@ class Connection(asyncio.Protocol):
         self._answering = None
         if self._transport.is_closing():
             return
-        if self._is_finishing and not self._is_receiving:
-            self._transport.close()
-        elif not self._is_receiving and not self._is_deaf:
-            self._wait(self._limits.idle_seconds)
+        if not self._is_receiving and not self._is_deaf:
+            self._wait(PARTING_SECONDS if self._is_finishing else self._limits.idle_seconds)
         self._continue()
 
     async def _respond(self, request: Request) -> Response:
@@ -347,7 +386,7 @@ class Connection(asyncio.Protocol):
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
-        if self._head_bytes > self._limits.header_bytes:
+        if max(self._head_bytes, self._raw_head_bytes) > self._limits.header_bytes:
             raise BadRequest(_message(f"The headers are larger than {self._limits.header_bytes:,} bytes.", 431))
 
     def _too_large(self) -> Response:
@@ -361,12 +400,17 @@ def _message(text: str, status: int) -> Response:
     return json_response({"message": text}, status)
 
 
-def _split_url(url: bytes) -> tuple[str, str]:
+def _split_url(url: bytes) -> tuple[str, str, str | None]:
+    """Return path, query and, where a whole URL was given, its host and port as the header Host has them."""
     try:
         parts = httptools.parse_url(url)
-        return parts.path.decode("ascii"), (parts.query or b"").decode("ascii")
-    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError, AttributeError):
+        path, query = (parts.path or b"/").decode("ascii"), (parts.query or b"").decode("ascii")
+        if parts.host is None:
+            return path, query, None
+        host = parts.host.decode("ascii")
+    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
         raise BadRequest(_message("This is no path.", 400)) from None
+    return path, query, (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
 
 
 def _decoded(body: bytes, encoding: str, limit: int) -> bytes:

@@ -368,12 +368,16 @@ def _leaves(value: Any) -> Any:
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
+class Unwritable(Exception):
+    """A model or script returned what JSON cannot hold."""
+
+
 def to_json(value: Any) -> Any:
     """Make plain JSON values of what a model or script returned; NaN becomes null.
 
     Raises
     ------
-    TypeError
+    Unwritable
         If it holds something that JSON cannot.
     """
     if value is None or isinstance(value, (str, bool, int)):
@@ -384,12 +388,14 @@ def to_json(value: Any) -> Any:
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
         return [to_json(item) for item in value]
+    if type(value).__name__ in ("NaTType", "NAType"):  # what pandas has for a gap
+        return None
     if hasattr(value, "to_dict") and hasattr(value, "columns"):  # a DataFrame
         return [to_json(row) for row in value.to_dict(orient="records")]
     for method in ("tolist", "isoformat"):
         if hasattr(value, method):
             return to_json(getattr(value, method)())
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+    raise Unwritable(f"The model or its scoring script returned a value of type {type(value).__name__}, which cannot be written as JSON.")
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
