@@ -1,0 +1,381 @@
+/** Everything a person can do, as commands: menus, palette, shortcuts and the panel only refer to them. */
+
+import type { JupyterFrontEnd } from '@jupyterlab/application';
+import { Clipboard, Notification } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { addIcon, LabIcon } from '@jupyterlab/ui-components';
+import type { CommandRegistry } from '@lumino/commands';
+import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
+
+import { attempt, CallError } from './call';
+import {
+  askForEndpoint,
+  askForModel,
+  askForTrust,
+  confirm,
+  IRegistration,
+  registrationOf,
+  showFailure,
+  toCreateModel
+} from './dialogs';
+import { IReference, loadCode, reference } from './format';
+import { registryIcon } from './icons';
+import type { RegistryModel } from './model';
+import { PANEL_ID } from './tokens';
+
+export const CommandIDs = {
+  show: 'modelreg:show',
+  search: 'modelreg:search',
+  register: 'modelreg:register',
+  registerFile: 'modelreg:register-file',
+  refresh: 'modelreg:refresh',
+  open: 'modelreg:open',
+  openTab: 'modelreg:open-tab',
+  deploy: 'modelreg:deploy',
+  archive: 'modelreg:archive',
+  restore: 'modelreg:restore',
+  remove: 'modelreg:delete',
+  copyReference: 'modelreg:copy-reference',
+  insertCode: 'modelreg:insert-code',
+  openEndpoint: 'modelreg:open-endpoint',
+  removeEndpoint: 'modelreg:delete-endpoint'
+} as const;
+
+/** The commands that the palette offers. */
+export const PALETTE: string[] = [
+  CommandIDs.show,
+  CommandIDs.search,
+  CommandIDs.register,
+  CommandIDs.refresh,
+  CommandIDs.deploy,
+  CommandIDs.archive,
+  CommandIDs.restore,
+  CommandIDs.remove,
+  CommandIDs.copyReference,
+  CommandIDs.insertCode,
+  CommandIDs.openTab
+];
+
+/** What the commands work on. */
+export interface ICommandContext {
+  app: JupyterFrontEnd;
+  registry: RegistryModel;
+  trans: TranslationBundle;
+  /** Put the cursor into the panel's search box. */
+  focusSearch: () => void;
+  /** Open a version in the main area. */
+  openTab: (model: IReference) => void;
+  /** The path of the file that is selected in the file browser, if one is. */
+  selectedPath: () => string | undefined;
+}
+
+interface ICommand {
+  id: string;
+  label: string;
+  icon?: LabIcon;
+  /** Names of the arguments, each a text, with what they mean. */
+  args: { [name: string]: string };
+  isEnabled?: (args: ReadonlyPartialJSONObject) => boolean;
+  execute: (args: ReadonlyPartialJSONObject) => void | Promise<void>;
+}
+
+/** Add all commands. */
+export function addCommands(context: ICommandContext): void {
+  const rows = [
+    ...panelCommands(context),
+    ...versionCommands(context),
+    ...endpointCommands(context)
+  ];
+  for (const { id, args, ...row } of rows) {
+    context.app.commands.addCommand(id, {
+      ...row,
+      describedBy: { args: describeArguments(args) }
+    });
+  }
+}
+
+function describeArguments(args: {
+  [name: string]: string;
+}): ReadonlyJSONObject {
+  const properties = Object.entries(args).map(([name, description]) => [
+    name,
+    { type: 'string', description }
+  ]);
+  return { type: 'object', properties: Object.fromEntries(properties) };
+}
+
+function panelCommands(context: ICommandContext): ICommand[] {
+  const { registry, trans } = context;
+  return [
+    {
+      id: CommandIDs.show,
+      label: trans.__('Show Model Registry'),
+      icon: registryIcon,
+      args: {},
+      execute: () => showPanel(context)
+    },
+    {
+      id: CommandIDs.search,
+      label: trans.__('Search Models'),
+      args: {},
+      execute: () => {
+        showPanel(context);
+        registry.showVersion(null);
+        context.focusSearch();
+      }
+    },
+    {
+      id: CommandIDs.register,
+      label: trans.__('Register Model…'),
+      icon: addIcon,
+      args: { path: trans.__('File or folder to register') },
+      execute: ({ path }) =>
+        register(context, registrationOf(String(path ?? '')))
+    },
+    {
+      id: CommandIDs.registerFile,
+      label: trans.__('Register as Model…'),
+      icon: registryIcon,
+      args: {},
+      isEnabled: () => Boolean(context.selectedPath()),
+      execute: () =>
+        register(context, registrationOf(context.selectedPath() ?? ''))
+    },
+    {
+      id: CommandIDs.refresh,
+      label: trans.__('Refresh Models'),
+      args: {},
+      execute: () => registry.refresh()
+    }
+  ];
+}
+
+function versionCommands(context: ICommandContext): ICommand[] {
+  const { registry, trans } = context;
+  const args = {
+    name: trans.__('Name of the model'),
+    version: trans.__('Version of the model; the latest when left out')
+  };
+  const endpoint = trans.__('Name of the endpoint; asked for when left out');
+  const row = (
+    id: string,
+    label: string,
+    execute: (model: IReference, endpoint?: string) => void | Promise<void>
+  ): ICommand => ({
+    id,
+    label,
+    args: id === CommandIDs.deploy ? { ...args, endpoint } : args,
+    isEnabled: given => Boolean(versionOf(context, given)),
+    execute: given => {
+      const model = versionOf(context, given);
+      return model && execute(model, given.endpoint?.toString());
+    }
+  });
+  return [
+    row(CommandIDs.open, trans.__('Open Model'), ({ name, version }) => {
+      showPanel(context);
+      registry.showVersion(name, version);
+    }),
+    row(CommandIDs.openTab, trans.__('Open Model in Tab'), context.openTab),
+    row(CommandIDs.deploy, trans.__('Deploy Model…'), (model, endpoint) =>
+      deploy(context, model, endpoint)
+    ),
+    row(CommandIDs.copyReference, trans.__('Copy Model Reference'), model =>
+      copy(context, reference(model))
+    ),
+    row(CommandIDs.insertCode, trans.__('Insert Code That Loads Model'), model =>
+      insertCode(context, loadCode(model))
+    ),
+    row(CommandIDs.archive, trans.__('Archive Model'), model =>
+      change(context, trans.__('Archiving failed'), 'model archive', model)
+    ),
+    row(CommandIDs.restore, trans.__('Restore Model'), model =>
+      change(context, trans.__('Restoring failed'), 'model restore', model)
+    ),
+    row(CommandIDs.remove, trans.__('Delete Model…'), model =>
+      removeVersion(context, model)
+    )
+  ];
+}
+
+function endpointCommands(context: ICommandContext): ICommand[] {
+  const { registry, trans } = context;
+  const args = { name: trans.__('Name of the endpoint') };
+  return [
+    {
+      id: CommandIDs.openEndpoint,
+      label: trans.__('Open Endpoint'),
+      args,
+      isEnabled: given => Boolean(endpointOf(context, given)),
+      execute: given => {
+        showPanel(context);
+        registry.showEndpoint(endpointOf(context, given) ?? null);
+      }
+    },
+    {
+      id: CommandIDs.removeEndpoint,
+      label: trans.__('Stop and Delete Endpoint…'),
+      args,
+      isEnabled: given => Boolean(endpointOf(context, given)),
+      execute: given => removeEndpoint(context, endpointOf(context, given) ?? '')
+    }
+  ];
+}
+
+/** The version that is meant: the one named, the one under the pointer, or the one that is open. */
+function versionOf(
+  { app, registry }: ICommandContext,
+  args: ReadonlyPartialJSONObject
+): IReference | undefined {
+  const clicked = args.isContext
+    ? app.contextMenuHitTest(node => 'modelregName' in node.dataset)?.dataset
+    : undefined;
+  const name = args.name ?? clicked?.modelregName ?? registry.openVersion?.name;
+  const version =
+    args.version ??
+    clicked?.modelregVersion ??
+    (name === registry.openVersion?.name
+      ? registry.openVersion?.version
+      : registry.models.find(model => model.name === name)?.version);
+  return name && version
+    ? { name: String(name), version: String(version) }
+    : undefined;
+}
+
+function endpointOf(
+  { app, registry }: ICommandContext,
+  args: ReadonlyPartialJSONObject
+): string | undefined {
+  const clicked = args.isContext
+    ? app.contextMenuHitTest(node => 'modelregEndpoint' in node.dataset)
+    : undefined;
+  const name =
+    args.name ??
+    clicked?.dataset.modelregEndpoint ??
+    registry.openEndpoint?.name;
+  return name ? String(name) : undefined;
+}
+
+function showPanel({ app }: ICommandContext): void {
+  app.shell.activateById(PANEL_ID);
+}
+
+/** Ask until it is registered or the person turns away. */
+async function register(
+  context: ICommandContext,
+  start: IRegistration
+): Promise<void> {
+  const { registry, trans } = context;
+  let form: IRegistration | null = start;
+  let error: CallError | null = null;
+  while ((form = await askForModel(trans, form, error))) {
+    const command = toCreateModel(form);
+    error = await attempt(async () => {
+      const model = await registry.run('model create', command);
+      showPanel(context);
+      registry.showVersion(model.name ?? null, model.version);
+    });
+    if (!error) {
+      return;
+    }
+  }
+}
+
+/** Deploy to an endpoint; ask which, unless it is named, and ask about files that can run code. */
+async function deploy(
+  { registry, trans }: ICommandContext,
+  model: IReference,
+  named?: string
+): Promise<void> {
+  const endpoint =
+    named ?? (await askForEndpoint(trans, model, registry.endpoints));
+  if (endpoint === null) {
+    return;
+  }
+  let error = await attempt(() => registry.deploy(model, endpoint, false));
+  if (error?.error === 'UnsafeModel') {
+    if (!(await askForTrust(trans, error))) {
+      return;
+    }
+    error = await attempt(() => registry.deploy(model, endpoint, true));
+  }
+  if (error) {
+    await showFailure(trans, trans.__('Deploying failed'), error);
+  }
+}
+
+async function change(
+  { registry, trans }: ICommandContext,
+  title: string,
+  verb: 'model archive' | 'model restore',
+  model: IReference
+): Promise<void> {
+  const error = await attempt(() => registry.run(verb, model));
+  if (error) {
+    await showFailure(trans, title, error);
+  }
+}
+
+async function removeVersion(
+  { registry, trans }: ICommandContext,
+  { name, version }: IReference
+): Promise<void> {
+  const isSure = await confirm(
+    trans,
+    trans.__('Delete %1:%2 for good?', name, version),
+    trans.__('Its number is never used again. To hide it and keep it, archive it.'),
+    trans.__('Delete')
+  );
+  const error =
+    isSure &&
+    (await attempt(async () => {
+      await registry.run('model delete', { name, version, yes: true });
+      registry.showVersion(null);
+    }));
+  if (error) {
+    await showFailure(trans, trans.__('Deleting failed'), error);
+  }
+}
+
+async function removeEndpoint(
+  { registry, trans }: ICommandContext,
+  name: string
+): Promise<void> {
+  const isSure = await confirm(
+    trans,
+    trans.__('Stop and delete endpoint %1?', name),
+    trans.__('Its URL stops answering, and its keys and log are gone. The model stays.'),
+    trans.__('Stop and delete')
+  );
+  const error = isSure && (await attempt(() => registry.stop(name)));
+  if (error) {
+    await showFailure(trans, trans.__('Stopping failed'), error);
+  }
+}
+
+export function copy({ trans }: { trans: TranslationBundle }, text: string): void {
+  Clipboard.copyToSystem(text);
+  Notification.info(trans.__('Copied %1', text), { autoClose: 2000 });
+}
+
+/** Write a new cell into the notebook one looks at; without a notebook the code goes to the clipboard. */
+async function insertCode(
+  { app, trans }: ICommandContext,
+  code: string
+): Promise<void> {
+  const { commands } = app;
+  if (isReady(commands, 'notebook:replace-selection')) {
+    await commands.execute('notebook:insert-cell-below');
+    await commands.execute('notebook:replace-selection', { text: code });
+    return;
+  }
+  Clipboard.copyToSystem(code);
+  Notification.info(
+    trans.__('No notebook is in front; copied instead: %1', code),
+    { autoClose: 4000 }
+  );
+}
+
+function isReady(commands: CommandRegistry, id: string): boolean {
+  return commands.hasCommand(id) && commands.isEnabled(id);
+}

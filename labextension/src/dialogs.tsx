@@ -1,0 +1,240 @@
+/** The questions that are asked before something is done. */
+
+import { Dialog, ReactWidget, showDialog } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import * as React from 'react';
+
+import type { CallError, Command } from './call';
+import { endpointNameFor, IReference, modelNameFor, parseTags } from './format';
+import type { IEndpointRow } from './model';
+import { servedBy } from './views/endpoints';
+import { Failure } from './views/parts';
+
+/** A form in a dialog; its value is what stands in its fields. */
+class FormBody<T> extends ReactWidget {
+  constructor(
+    private _value: T,
+    private readonly _render: (value: T, onChange: (value: T) => void) => JSX.Element
+  ) {
+    super();
+    this.addClass('jp-modelreg-Form');
+  }
+
+  getValue(): T {
+    return this._value;
+  }
+
+  protected override render(): JSX.Element {
+    return this._render(this._value, value => {
+      this._value = value;
+      this.update();
+    });
+  }
+}
+
+/** Ask for the name of the endpoint to deploy to; null when the person turns away. */
+export async function askForEndpoint(
+  trans: TranslationBundle,
+  model: IReference,
+  endpoints: IEndpointRow[]
+): Promise<string | null> {
+  const title = trans.__('Deploy %1:%2', model.name, model.version);
+  const body = new FormBody(endpointNameFor(model.name), (name, onChange) => (
+    <>
+      <TextField label={trans.__('Endpoint name')} value={name} onChange={onChange} />
+      <p>{endpointHint(trans, endpoints.find(row => row.endpoint.name === name))}</p>
+    </>
+  ));
+  const buttons = [
+    Dialog.cancelButton({ label: trans.__('Cancel') }),
+    Dialog.okButton({ label: trans.__('Deploy') })
+  ];
+  const result = await showDialog({ title, body, buttons, focusNodeSelector: 'input' });
+  return result.button.accept ? (result.value?.trim() ?? '') : null;
+}
+
+/** What the register form holds. */
+export interface IRegistration {
+  name: string;
+  path: string;
+  type: string;
+  description: string;
+  tags: string;
+}
+
+type ModelType = Command<'model create'>['type'];
+
+export function registrationOf(path: string): IRegistration {
+  return { name: modelNameFor(path), path, type: '', description: '', tags: '' };
+}
+
+/** Turn what the form holds into a command. */
+export function toCreateModel(form: IRegistration): Command<'model create'> {
+  return {
+    name: form.name.trim(),
+    path: form.path.trim(),
+    type: (form.type || undefined) as ModelType,
+    description: form.description.trim() || undefined,
+    tags: parseTags(form.tags)
+  };
+}
+
+/** Ask what to register; null when the person turns away. After a failure the form comes back with what was written. */
+export async function askForModel(
+  trans: TranslationBundle,
+  form: IRegistration,
+  error: CallError | null
+): Promise<IRegistration | null> {
+  const body = new FormBody(form, (value, onChange) => (
+    <RegisterForm trans={trans} form={value} error={error} onChange={onChange} />
+  ));
+  const buttons = [
+    Dialog.cancelButton({ label: trans.__('Cancel') }),
+    Dialog.okButton({ label: trans.__('Register') })
+  ];
+  const result = await showDialog({
+    title: trans.__('Register model'),
+    body,
+    buttons,
+    focusNodeSelector: 'input'
+  });
+  return result.button.accept ? result.value : null;
+}
+
+/** Say why files are not loaded, and ask whether their maker is trusted. */
+export async function askForTrust(
+  trans: TranslationBundle,
+  error: CallError
+): Promise<boolean> {
+  const result = await showDialog({
+    title: trans.__('This model can run code'),
+    body: (
+      <div className="jp-modelreg-Form">
+        <Failure error={error} trans={trans} />
+        <p>{trans.__('Deploy it only if you trust whoever made its files.')}</p>
+      </div>
+    ),
+    defaultButton: 0,
+    buttons: [
+      Dialog.cancelButton({ label: trans.__('Cancel') }),
+      Dialog.warnButton({ label: trans.__('Trust and deploy') })
+    ]
+  });
+  return result.button.accept;
+}
+
+/** Ask before something is gone. */
+export async function confirm(
+  trans: TranslationBundle,
+  title: string,
+  body: string,
+  action: string
+): Promise<boolean> {
+  const result = await showDialog({
+    title,
+    body,
+    defaultButton: 0,
+    buttons: [
+      Dialog.cancelButton({ label: trans.__('Cancel') }),
+      Dialog.warnButton({ label: action })
+    ]
+  });
+  return result.button.accept;
+}
+
+/** Say that something failed, with the one line and its details. */
+export async function showFailure(
+  trans: TranslationBundle,
+  title: string,
+  error: CallError
+): Promise<void> {
+  await showDialog({
+    title,
+    body: (
+      <div className="jp-modelreg-Form">
+        <Failure error={error} trans={trans} />
+      </div>
+    ),
+    buttons: [Dialog.okButton({ label: trans.__('Close') })]
+  });
+}
+
+function endpointHint(trans: TranslationBundle, row?: IEndpointRow): string {
+  return row
+    ? trans.__('This endpoint exists. It goes on answering with %1 until the new model is ready.', servedBy(row))
+    : trans.__('A new endpoint: a process on this machine that goes on when JupyterLab stops.');
+}
+
+interface IFieldProps {
+  label: string;
+  value: string;
+  placeholder?: string;
+  onChange: (value: string) => void;
+}
+
+function TextField(props: IFieldProps): JSX.Element {
+  return (
+    <label className="jp-modelreg-Form-field">
+      <span>{props.label}</span>
+      <input
+        type="text"
+        className="jp-mod-styled"
+        spellCheck={false}
+        placeholder={props.placeholder}
+        value={props.value}
+        onChange={event => props.onChange(event.target.value)}
+      />
+    </label>
+  );
+}
+
+interface IRegisterFormProps {
+  trans: TranslationBundle;
+  form: IRegistration;
+  error: CallError | null;
+  onChange: (form: IRegistration) => void;
+}
+
+function RegisterForm(props: IRegisterFormProps): JSX.Element {
+  const { trans, form, error, onChange } = props;
+  return (
+    <>
+      {error && <Failure error={error} trans={trans} />}
+      <TextField
+        label={trans.__('Name')}
+        value={form.name}
+        onChange={name => onChange({ ...form, name })}
+      />
+      <TextField
+        label={trans.__('Path')}
+        placeholder={trans.__('A file, a folder, or a reference such as runs:/ID/model')}
+        value={form.path}
+        onChange={path => onChange({ ...form, path })}
+      />
+      <label className="jp-modelreg-Form-field">
+        <span>{trans.__('Type')}</span>
+        <select
+          className="jp-mod-styled"
+          value={form.type}
+          onChange={event => onChange({ ...form, type: event.target.value })}
+        >
+          <option value="">{trans.__('found out from the files')}</option>
+          <option value="custom_model">custom_model</option>
+          <option value="mlflow_model">mlflow_model</option>
+          <option value="triton_model">triton_model</option>
+        </select>
+      </label>
+      <TextField
+        label={trans.__('Description')}
+        value={form.description}
+        onChange={description => onChange({ ...form, description })}
+      />
+      <TextField
+        label={trans.__('Tags')}
+        placeholder={trans.__('stage=dev, team=risk')}
+        value={form.tags}
+        onChange={tags => onChange({ ...form, tags })}
+      />
+    </>
+  );
+}

@@ -1,0 +1,325 @@
+/** The list of endpoints, and one endpoint with a box to call it. */
+
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { copyIcon, refreshIcon } from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import type { EndpointModel } from '../endpoint';
+import { IReference, modelOf } from '../format';
+import type { IEndpointRow } from '../model';
+import { Busy, Button, Facts, Failure, Fold, Heading, moveFocus } from './parts';
+
+export interface IEndpointsProps {
+  trans: TranslationBundle;
+  rows: IEndpointRow[];
+  /** Endpoints that are being deployed to, and by which model. */
+  pending: ReadonlyMap<string, string>;
+  isLoaded: boolean;
+  focused?: string;
+  onOpen: (name: string) => void;
+}
+
+export function Endpoints(props: IEndpointsProps): JSX.Element {
+  const { trans, rows } = props;
+  return (
+    <div className="jp-modelreg-Page">
+      {[...props.pending].map(([name, model]) => (
+        <Busy key={name} label={trans.__('Deploying %1 to %2 …', model, name)} />
+      ))}
+      {props.isLoaded && !rows.length && !props.pending.size && (
+        <p className="jp-modelreg-Empty">
+          {trans.__('No endpoints. Open a model and choose Deploy to give it a URL.')}
+        </p>
+      )}
+      <ul
+        className="jp-modelreg-Rows"
+        aria-label={trans.__('Endpoints')}
+        onKeyDown={moveFocus}
+      >
+        {rows.map((row, index) => (
+          <EndpointRow key={row.endpoint.name} {...props} row={row} isFirst={index === 0} />
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+function EndpointRow(
+  props: IEndpointsProps & { row: IEndpointRow; isFirst: boolean }
+): JSX.Element {
+  const { row, trans } = props;
+  const name = row.endpoint.name ?? '';
+  const button = React.useRef<HTMLButtonElement>(null);
+  React.useEffect(() => {
+    if (name === props.focused) {
+      button.current?.focus();
+    }
+  }, []);
+  return (
+    <li className="jp-modelreg-Row" data-modelreg-endpoint={name}>
+      <button
+        ref={button}
+        type="button"
+        className="jp-modelreg-Row-open"
+        tabIndex={props.isFirst ? 0 : -1}
+        title={row.endpoint.error ?? name}
+        onClick={() => props.onOpen(name)}
+      >
+        <span className="jp-modelreg-Row-line">
+          <span className="jp-modelreg-Row-title">{name}</span>
+          <span className="jp-modelreg-Space" />
+          <State state={row.endpoint.state} trans={trans} />
+        </span>
+        <span className="jp-modelreg-Row-line jp-modelreg-Note">
+          {[servedBy(row), row.endpoint.scoring_uri].filter(Boolean).join(' · ')}
+        </span>
+      </button>
+    </li>
+  );
+}
+
+/** A dot and the word for it, since a colour alone says nothing to many. */
+export function State(props: {
+  state: string | undefined;
+  trans: TranslationBundle;
+}): JSX.Element {
+  const { trans, state = 'empty' } = props;
+  const words: { [state: string]: string } = {
+    starting: trans.__('starting'),
+    healthy: trans.__('healthy'),
+    unhealthy: trans.__('unhealthy'),
+    failed: trans.__('failed'),
+    stopped: trans.__('stopped'),
+    empty: trans.__('empty')
+  };
+  return (
+    <span className={`jp-modelreg-State jp-mod-${state}`}>
+      <span className="jp-modelreg-Dot" aria-hidden="true" />
+      {words[state] ?? state}
+    </span>
+  );
+}
+
+/** The model behind an endpoint, as `churn:3`. */
+export function servedBy(row: IEndpointRow): string {
+  const model = row.deployment && modelOf(row.deployment);
+  return model ? `${model.name}:${model.version}` : '';
+}
+
+export interface IEndpointProps {
+  trans: TranslationBundle;
+  endpoint: EndpointModel;
+  onBack?: () => void;
+  onCopy: (text: string) => void;
+  onDelete: (name: string) => void;
+  onDeployAgain: (model: IReference, endpointName: string) => void;
+  onOpenModel: (model: IReference) => void;
+}
+
+interface IPartProps extends IEndpointProps {
+  row: IEndpointRow;
+}
+
+export function Endpoint(props: IEndpointProps): JSX.Element {
+  const { trans, endpoint } = props;
+  const { row } = endpoint;
+  return (
+    <div className="jp-modelreg-Page" role="region" aria-label={trans.__('Endpoint')}>
+      <Heading
+        title={endpoint.name}
+        back={trans.__('Back to endpoints')}
+        onBack={props.onBack}
+      >
+        {row && <State state={row.endpoint.state} trans={trans} />}
+      </Heading>
+      {!row && <p className="jp-modelreg-Empty">{trans.__('This endpoint is gone.')}</p>}
+      {row && <Parts {...props} row={row} />}
+    </div>
+  );
+}
+
+function Parts(props: IPartProps): JSX.Element {
+  const { trans, endpoint, row } = props;
+  return (
+    <>
+      {row.endpoint.error && (
+        <div className="jp-modelreg-Failure" role="alert">
+          {row.endpoint.error}
+        </div>
+      )}
+      {row.endpoint.state === 'starting' && <Busy label={trans.__('Loading the model …')} />}
+      {endpoint.error && <Failure error={endpoint.error} trans={trans} />}
+      <div className="jp-modelreg-Columns">
+        <div>
+          <Address {...props} />
+          <Console {...props} />
+        </div>
+        <div>
+          <Keys {...props} />
+          <Log {...props} />
+          <Foot {...props} />
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Address({ trans, row, onCopy, onOpenModel }: IPartProps): JSX.Element {
+  const url = row.endpoint.scoring_uri ?? '';
+  const model = row.deployment && modelOf(row.deployment);
+  return (
+    <Facts
+      rows={[
+        [
+          trans.__('URL'),
+          url && (
+            <span className="jp-modelreg-Copy">
+              <code title={url}>{url}</code>
+              <Button icon={copyIcon} label={trans.__('Copy URL')} onClick={() => onCopy(url)} />
+            </span>
+          )
+        ],
+        [
+          trans.__('Model'),
+          model && (
+            <button
+              type="button"
+              className="jp-modelreg-Link"
+              onClick={() => onOpenModel(model)}
+            >
+              {`${model.name}:${model.version}`}
+            </button>
+          )
+        ]
+      ]}
+    />
+  );
+}
+
+/** A request, a button, and what came back. */
+function Console({ trans, endpoint, row }: IPartProps): JSX.Element {
+  const { answer, failure, isSending, request } = endpoint;
+  const send = (event: React.SyntheticEvent): void => {
+    event.preventDefault();
+    void endpoint.send();
+  };
+  return (
+    <form className="jp-modelreg-Console" onSubmit={send}>
+      <textarea
+        className="jp-mod-styled"
+        aria-label={trans.__('Request')}
+        rows={6}
+        spellCheck={false}
+        wrap="off"
+        value={request}
+        onChange={event => endpoint.setRequest(event.target.value)}
+        onKeyDown={event =>
+          event.key === 'Enter' && (event.ctrlKey || event.metaKey) && send(event)
+        }
+      />
+      <div className="jp-modelreg-Actions">
+        <button
+          type="submit"
+          className="jp-modelreg-Button jp-mod-styled jp-mod-accept"
+          title={trans.__('Send the request (Ctrl+Enter)')}
+          disabled={isSending || row.endpoint.state !== 'healthy'}
+        >
+          {trans.__('Send')}
+        </button>
+        {isSending && <Busy label={trans.__('Waiting …')} />}
+        {answer && (
+          <span className="jp-modelreg-Note" role="status">
+            {trans.__('%1 ms', answer.milliseconds.toFixed(1))}
+          </span>
+        )}
+      </div>
+      {failure && <Failure error={failure} trans={trans} />}
+      {answer && (
+        <pre role="region" aria-label={trans.__('Answer')} tabIndex={0}>
+          {answer.text}
+        </pre>
+      )}
+    </form>
+  );
+}
+
+function Keys({ trans, endpoint, onCopy }: IPartProps): JSX.Element {
+  const { keys } = endpoint;
+  const rows: [string, string][] = keys
+    ? [
+        [trans.__('Primary key'), keys.primaryKey],
+        [trans.__('Secondary key'), keys.secondaryKey]
+      ]
+    : [];
+  return (
+    <div className="jp-modelreg-Field">
+      <Button
+        label={keys ? trans.__('Hide keys') : trans.__('Show keys')}
+        text={keys ? trans.__('Hide keys') : trans.__('Show keys')}
+        onClick={() => (keys ? endpoint.hideKeys() : void endpoint.showKeys())}
+      />
+      <Facts
+        rows={rows.map(([label, key]) => [
+          label,
+          <span className="jp-modelreg-Copy">
+            <code>{key}</code>
+            <Button
+              icon={copyIcon}
+              label={trans.__('Copy %1', label.toLowerCase())}
+              onClick={() => onCopy(key)}
+            />
+          </span>
+        ])}
+      />
+    </div>
+  );
+}
+
+function Log({ trans, endpoint, row }: IPartProps): JSX.Element {
+  const box = React.useRef<HTMLPreElement>(null);
+  const { log } = endpoint;
+  React.useEffect(() => {
+    box.current?.scrollTo(0, box.current.scrollHeight);
+  }, [log]);
+  return (
+    <Fold
+      title={trans.__('Log')}
+      isOpen={row.endpoint.state === 'failed' || undefined}
+      onOpen={() => void endpoint.loadLog()}
+    >
+      <div className="jp-modelreg-Log">
+        <Button
+          icon={refreshIcon}
+          label={trans.__('Refresh log')}
+          onClick={() => void endpoint.loadLog()}
+        />
+        <pre ref={box} role="log" aria-label={trans.__('Log')} tabIndex={0}>
+          {log || trans.__('Nothing was printed.')}
+        </pre>
+      </div>
+    </Fold>
+  );
+}
+
+function Foot(props: IPartProps): JSX.Element {
+  const { trans, endpoint, row } = props;
+  const model = row.deployment && modelOf(row.deployment);
+  const isDown = ['failed', 'stopped'].includes(row.endpoint.state ?? '');
+  return (
+    <div className="jp-modelreg-Actions">
+      {model && isDown && (
+        <Button
+          isAccent
+          label={trans.__('Deploy again')}
+          text={trans.__('Deploy again')}
+          onClick={() => props.onDeployAgain(model, endpoint.name)}
+        />
+      )}
+      <Button
+        label={trans.__('Stop and delete')}
+        text={trans.__('Stop and delete')}
+        onClick={() => props.onDelete(endpoint.name)}
+      />
+    </div>
+  );
+}
