@@ -63,8 +63,12 @@ def register_model(workspace: Workspace, model: Model) -> Model:
     A model without a name is registered under one made from its content, as Azure ML does for inline models.
     """
     from . import flavors
+    from .catalog.names import check_model
     from .references import parse_reference
 
+    if model.name:
+        check_model(model)  # before a gigabyte is copied in vain
+    _check_datastore(model.datastore)
     reference = parse_reference(model.path or "")
     tree = workspace.open_tree(reference)
     detection = flavors.detect(tree, model.type)
@@ -100,16 +104,17 @@ def register_object(
         If only a pickle could hold the object and ``allow_pickle`` is False.
     """
     import os
-    import tempfile
 
     from . import flavors
+    from .catalog.names import check_model
     from .references import LocalPath
 
     _refuse_registry(command.registry_name)
     if not command.name:
         raise InvalidInput("A model needs a name.", key="name")
-    workspace.make_home()
-    with tempfile.TemporaryDirectory(dir=workspace.home, prefix="saving-") as scratch:
+    check_model(_from_flags(command))
+    _check_datastore(command.datastore)
+    with workspace.store.scratch() as scratch:
         folder = os.path.join(scratch, "model")
         os.mkdir(folder)
         outputs = _predict(value, sample)
@@ -183,7 +188,7 @@ def _record(
         lineage=lineage,
         metrics=metrics,
     )
-    return workspace.catalog.create_version(found, manifest, user=workspace.settings.user)
+    return workspace.catalog.create_version(found, manifest, user=workspace.settings.user, is_kept=lambda: workspace.store.holds(manifest))
 
 
 def _predict(value: object, sample: object) -> object:
@@ -309,38 +314,44 @@ def update_model(workspace: Workspace, command: UpdateModel) -> Model:
     from .entities.loading import apply_update
 
     model = _find(workspace, command)
-    before = model.to_dict()
-    after = apply_update(
-        {key: before.get(key, {} if key in ("tags", "properties") else None) for key in before.keys() | set(MUTABLE)},
-        set=command.set,
-        add=command.add,
-        remove=command.remove,
-        force_string=command.force_string,
-    )
-    if command.stage is not None:
-        after["stage"] = command.stage
-    for key in after.keys() | before.keys():
-        if key not in MUTABLE and after.get(key) != before.get(key):
-            raise InvalidInput(
-                f'"{key}" never changes after registration; only {", ".join(MUTABLE)} do. Create a new version instead.', key=key
-            )
-    return change_model(workspace, model, {key: after.get(key) for key in MUTABLE})
+
+    def change(current: Model) -> Model:
+        before = current.to_dict()
+        after = apply_update(
+            {key: before.get(key, {} if key in ("tags", "properties") else None) for key in before.keys() | set(MUTABLE)},
+            set=command.set,
+            add=command.add,
+            remove=command.remove,
+            force_string=command.force_string,
+        )
+        if command.stage is not None:
+            after["stage"] = command.stage
+        _check_only_mutable(before, after)
+        return _changed(current, after)
+
+    return workspace.catalog.update_version(str(model.name), str(model.version), change, user=workspace.settings.user)
 
 
 def change_model(workspace: Workspace, model: Model, values: dict[str, Any]) -> Model:
     """Write the mutable fields of a version; `values` holds all four."""
+    return workspace.catalog.update_version(
+        str(model.name), str(model.version), lambda current: _changed(current, values), user=workspace.settings.user
+    )
+
+
+def _check_only_mutable(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for key in sorted(after.keys() | before.keys()):
+        if key not in MUTABLE and after.get(key) != before.get(key):
+            raise InvalidInput(
+                f'"{key}" never changes after registration; only {", ".join(MUTABLE)} do. Create a new version instead.', key=key
+            )
+
+
+def _changed(current: Model, values: dict[str, Any]) -> Model:
     from .records import from_dict
 
-    checked = from_dict(Model, {key: value for key, value in values.items() if value is not None})
-    return workspace.catalog.update_version(
-        str(model.name),
-        str(model.version),
-        description=checked.description,
-        tags=checked.tags,
-        stage=checked.stage,
-        properties=checked.properties,
-        user=workspace.settings.user,
-    )
+    checked = from_dict(Model, {key: values[key] for key in MUTABLE if values.get(key) is not None})
+    return current.replace(**{key: getattr(checked, key) for key in MUTABLE})
 
 
 def archive_model(workspace: Workspace, command: ArchiveModel) -> Model:
@@ -370,7 +381,7 @@ def _names_a_version(command: ArchiveModel | DeleteModel) -> bool:
     from .references import parse_model_name
 
     _, version, label = parse_model_name(command.name)
-    return bool(command.version or command.label or version or label)
+    return any(item is not None for item in (command.version, command.label, version, label))
 
 
 # --- copy and delete ----------------------------------------------------------------------------------------------
@@ -382,9 +393,11 @@ def download_model(workspace: Workspace, command: DownloadModel) -> Downloaded:
     Raises
     ------
     Corrupted
-        If a stored file is damaged; nothing stands under its final name then.
+        If a stored file is damaged; nothing is written then.
     Conflict
-        If another file is in the way.
+        If another file or a link is in the way.
+    Unavailable
+        If the folder cannot be written.
     """
     import os
 
@@ -392,8 +405,7 @@ def download_model(workspace: Workspace, command: DownloadModel) -> Downloaded:
 
     model = _find(workspace, command)
     manifest = workspace.store.load_manifest(model.digest or "")
-    target = os.path.join(os.path.abspath(command.download_path), str(model.name))
-    os.makedirs(target, exist_ok=True)
+    target = os.path.join(os.path.abspath(os.path.expanduser(command.download_path)), str(model.name))
     files = workspace.store.checkout(manifest, target, workspace.progress)
     return Downloaded(path=target, files=files, size_bytes=manifest.size_bytes)
 
@@ -413,9 +425,7 @@ def delete_model(workspace: Workspace, command: DeleteModel) -> Deleted:
     if _names_a_version(command):
         workspace.catalog.delete_version(name, str(model.version))
         return Deleted(names=[f"{name}:{model.version}"])
-    versions = [f"{name}:{item.version}" for item in workspace.catalog.list_models(name=name, archived="all")]
-    workspace.catalog.delete_model(name)
-    return Deleted(names=versions)
+    return Deleted(names=[f"{name}:{version}" for version in workspace.catalog.delete_model(name)])
 
 
 def share_model(workspace: Workspace, command: ShareModel) -> Model:
@@ -440,8 +450,19 @@ def _find(workspace: Workspace, command: Any) -> Model:
 
     _refuse_registry(getattr(command, "registry_name", None))
     name, version, label = parse_model_name(command.name)
-    version, label = command.version or version, getattr(command, "label", None) or label
-    return workspace.catalog.get_version(name, version, label)
+    given = getattr(command, "label", None)
+    if "" in (command.version, given):  # an unset variable of a shell; it must not mean "all"
+        raise InvalidInput("The version or label is empty; leave the option out to mean the latest.", key="version")
+    if (command.version or given) and (version or label):
+        raise InvalidInput(f'"{command.name}" names a version already; leave out --version and --label.', key="version")
+    return workspace.catalog.get_version(name, command.version or version, given or label)
+
+
+def _check_datastore(name: str | None) -> None:
+    from .entities.datastore import DEFAULT_DATASTORE
+
+    if name not in (None, DEFAULT_DATASTORE):
+        raise NotFound(f'There is no datastore "{name}"; this version has one, "{DEFAULT_DATASTORE}".')
 
 
 def _refuse_registry(name: str | None) -> None:

@@ -11,7 +11,7 @@ from .records import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
 
 
 class Reference(Record):
@@ -24,7 +24,7 @@ class LocalPath(Reference):
     path: str
 
     def __str__(self) -> str:
-        return self.path
+        return self.path if _is_plain_path(self.path) else f"file:{self.path}"
 
 
 class DatastorePath(Reference):
@@ -92,10 +92,11 @@ class WebAddress(Reference):
         return self.url
 
 
+LATEST = "latest"
 _WEB = ("http", "https", "wasb", "wasbs", "abfs", "abfss", "adl", "s3", "gs")
 _SCHEMES = ("azureml:", "runs:", "models:", "file:", "folder:")
 
-# Templates of what follows azureml:// ; <x> takes one segment, <x…> the rest of the text.
+# Templates of what follows azureml:// ; <x> takes one segment, <x…> the rest of the text. The first that fits is taken.
 _TEMPLATES: tuple[tuple[str, type[Reference]], ...] = (
     ("datastores/<datastore>/paths/<path…>", DatastorePath),
     ("subscriptions/<s>/resourcegroups/<g>/workspaces/<w>/datastores/<datastore>/paths/<path…>", DatastorePath),
@@ -119,26 +120,20 @@ def parse_reference(text: str) -> Reference:
     InvalidReference
         If the text begins like a reference but fits no form; the message shows the form that was probably meant.
     """
-    text = text.strip()
-    if not text:
+    if not text.strip():
         raise InvalidReference("A path or reference is missing.", key="path")
-    scheme, sign, rest = text.partition(":")
-    word = scheme.lower()
-    if word == "azureml":
-        return _parse_azureml(text, rest)
-    if rest.startswith("//") and word in _WEB:
-        return WebAddress(url=text)
-    if word in ("file", "folder") and sign:
-        return LocalPath(path=_required(rest.removeprefix("//"), text, f"{word}:./path"))
-    if word == "runs" and sign:
-        return _parse_run(text, rest)
-    if word == "models" and sign:
-        return _parse_mlflow_name(text, rest)
+    if _is_plain_path(text):
+        return LocalPath(path=text)
+    text = text.strip()
+    scheme, _, rest = text.partition(":")
+    parser = _PARSERS.get(scheme.lower())
+    if parser:
+        return parser(text, rest)
     if text.lower().startswith("/subscriptions/"):
         return _parse_arm(text, text)
-    if "://" in text or (sign and len(scheme) > 1 and nearest(f"{word}:", _SCHEMES)):
-        raise InvalidReference(f'"{text}" is no reference.{nearest(f"{word}:", _SCHEMES)} Prefix a local path with ./', key="path")
-    return LocalPath(path=text)
+    if rest.startswith("//") and scheme.lower() in _WEB:
+        return WebAddress(url=text)
+    raise InvalidReference(f'"{text}" is no reference.{nearest(f"{scheme.lower()}:", _SCHEMES)} Prefix a local path with ./', key="path")
 
 
 def parse_model_name(text: str) -> tuple[str, str | None, str | None]:
@@ -153,6 +148,20 @@ def parse_model_name(text: str) -> tuple[str, str | None, str | None]:
     if not isinstance(reference, RegisteredModel):
         raise InvalidReference(f'"{text}" names no registered model; write NAME, NAME:VERSION or NAME@LABEL.', key="name")
     return reference.name, reference.version, reference.label
+
+
+def _is_plain_path(text: str) -> bool:
+    """Say whether a text is a path as it stands: one that begins like a path, or has nothing of a scheme."""
+    if text.strip().lower().startswith("/subscriptions/"):
+        return False
+    scheme, sign, _ = text.strip().partition(":")
+    if text.startswith((".", "/", "~")) or len(scheme) == 1 or not sign:  # C:\\models is a path too
+        return bool(text.strip())
+    return "://" not in text and scheme.lower() not in _PARSERS and not nearest(f"{scheme.lower()}:", _SCHEMES)
+
+
+def _parse_file(text: str, rest: str) -> LocalPath:
+    return LocalPath(path=_required(rest.removeprefix("//"), text, "file:./path"))
 
 
 def _parse_azureml(text: str, rest: str) -> Reference:
@@ -170,15 +179,9 @@ def _parse_short(text: str, rest: str) -> RegisteredModel:
     form = "azureml:NAME:VERSION or azureml:NAME@LABEL"
     name, at, label = rest.partition("@")
     if at:
-        if ":" in name or not label:
-            raise InvalidReference(f'"{text}" is no reference; write {form}.', key="path")
-        return RegisteredModel(name=_required(name, text, form), label=label)
+        return _registered(text, form, name, label=_required(label, text, form))
     name, sign, version = rest.partition(":")
-    if (sign and not version) or ":" in version or "/" in rest:
-        raise InvalidReference(f'"{text}" is no reference; write {form}.', key="path")
-    if version == "latest":
-        return RegisteredModel(name=_required(name, text, form), label="latest")
-    return RegisteredModel(name=_required(name, text, form), version=version or None)
+    return _registered(text, form, name, version=_required(version, text, form) if sign else None)
 
 
 def _parse_url(text: str, rest: str) -> Reference:
@@ -188,22 +191,25 @@ def _parse_url(text: str, rest: str) -> Reference:
         found = _match(template, rest)
         if found is not None:
             return _build(kind, found, rest, text)
+    raise InvalidReference(f'"{text}" is no reference. Did you mean azureml://{_nearest_form(rest)} ?', key="path")
+
+
+def _nearest_form(rest: str) -> str:
     forms = [template.replace("…", "") for template, _ in _TEMPLATES]
     head = rest.split("/")[0]
-    close = (
-        [form for form in forms if form.startswith(f"{head}/")] or [form for form in forms if nearest(head, [form.split("/")[0]])] or forms
-    )
-    raise InvalidReference(f'"{text}" is no reference. Did you mean azureml://{close[0]} ?', key="path")
+    same = [form for form in forms if form.startswith(f"{head}/")]
+    close = [form for form in forms if nearest(head, [form.split("/")[0]])]
+    return (same or close or forms)[0]
 
 
 def _build(kind: type[Reference], found: dict[str, str], rest: str, text: str) -> Reference:
-    values: dict[str, Any] = {key: value for key, value in found.items() if key in kind._fields}
+    if kind is RegisteredModel:
+        return _registered(text, "azureml:NAME:VERSION", found["name"], version=found.get("version"), label=found.get("label"))
+    values = {key: value for key, value in found.items() if key in kind._fields}
     if "path" in values:
         values["path"] = _checked_path(values["path"], text)
-    if kind is DatastorePath and "s" in found:
-        values["scope"] = rest[: rest.lower().index("datastores/")]
-    if kind is RegisteredModel and values.get("version") == "latest":
-        values = {"name": values["name"], "label": "latest"}
+    if "s" in found:
+        values["scope"] = "/".join(rest.split("/")[:6]) + "/"
     return kind(**values)
 
 
@@ -211,31 +217,38 @@ def _parse_arm(text: str, rest: str) -> RegisteredModel:
     found = _match(_ARM, rest.strip("/"))
     if found is None:
         raise InvalidReference(f'"{text}" is no resource id of a model; write azureml:/{_ARM}.', key="path")
-    return RegisteredModel(name=found["name"], version=found["version"])
+    return _registered(text, f"azureml:/{_ARM}", found["name"], version=found["version"])
 
 
 def _parse_run(text: str, rest: str) -> MlflowRun:
     if not rest.startswith("/"):
         raise InvalidReference(f'"{text}" is no reference. Did you mean "runs:/{rest}"?', key="path")
     run, _, path = rest.strip("/").partition("/")
+    if run in (".", ".."):
+        raise InvalidReference(f'"{text}" is no reference; write runs:/RUN/PATH.', key="path")
     return MlflowRun(run=_required(run, text, "runs:/RUN/PATH"), path=_checked_path(path, text))
 
 
 def _parse_mlflow_name(text: str, rest: str) -> RegisteredModel:
     """Parse MLflow's ``models:/name/version`` and ``models:/name@alias``."""
     form = "models:/NAME/VERSION or models:/NAME@ALIAS"
-    name, at, label = rest.strip("/").partition("@")
-    if not rest.startswith("/") or (at and not label):
+    name, at, label = rest.removeprefix("/").partition("@")
+    if not rest.startswith("/"):
         raise InvalidReference(f'"{text}" is no reference; write {form}.', key="path")
     if at:
-        return RegisteredModel(name=_required(name, text, form), label=label)
-    name, _, version = name.partition("/")
-    if "/" in version:
+        return _registered(text, form, name, label=_required(label, text, form))
+    name, _, version = name.rstrip("/").partition("/")
+    return _registered(text, form, name, version=version or None)
+
+
+def _registered(text: str, form: str, name: str, *, version: str | None = None, label: str | None = None) -> RegisteredModel:
+    """Build the reference; a version ``latest`` is the label, since no version may be called so."""
+    parts = (_required(name, text, form), version or "", label or "")
+    if any(char in part for part in parts for char in ":@/") or any(part != part.strip() for part in parts):
         raise InvalidReference(f'"{text}" is no reference; write {form}.', key="path")
-    is_label = version in ("latest", "")
-    return RegisteredModel(
-        name=_required(name, text, form), version=None if is_label else version, label=version or None if is_label else None
-    )
+    if version == LATEST:
+        return RegisteredModel(name=name, label=LATEST)
+    return RegisteredModel(name=name, version=version, label=label)
 
 
 def _match(template: str, text: str) -> dict[str, str] | None:
@@ -246,7 +259,7 @@ def _match(template: str, text: str) -> dict[str, str] | None:
         if segment.endswith("…>"):
             found[segment[1:-2]] = "/".join(given[index:])
             return found if index < len(given) else None
-        if index >= len(given) or not given[index]:
+        if index >= len(given) or given[index] in ("", ".", ".."):
             return None
         if segment.startswith("<"):
             found[segment[1:-1]] = given[index]
@@ -266,3 +279,12 @@ def _required(value: str, text: str, form: str) -> str:
     if not value:
         raise InvalidReference(f'"{text}" is no reference; write {form}.', key="path")
     return value
+
+
+_PARSERS: dict[str, Callable[[str, str], Reference]] = {
+    "azureml": _parse_azureml,
+    "runs": _parse_run,
+    "models": _parse_mlflow_name,
+    "file": _parse_file,
+    "folder": _parse_file,
+}

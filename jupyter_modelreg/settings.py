@@ -26,19 +26,25 @@ class Settings(Record):
     user: str = field(default="", help="Name written beside what you create; by default your login name.")
 
 
+_PATHS = ("home", "catalog", "store")
+
+
 def load_settings(explicit: Mapping[str, str] | None = None) -> tuple[Settings, dict[str, str]]:
     """Return the settings and, for each, where its value came from.
+
+    A relative path in ``modelreg.toml`` counts from the file's folder, any other from the current one.
 
     Raises
     ------
     InvalidInput
-        If ``modelreg.toml`` cannot be read or has an unknown key.
+        If ``modelreg.toml`` cannot be read, or there is no such setting.
     """
     found: dict[str, str] = {}
     origin: dict[str, str] = {}
+    _check_known(explicit or {}, "")
     layers = (
-        ("argument", {key: value for key, value in (explicit or {}).items() if value}),
-        ("environment", _from_environment()),
+        ("argument", _with_full_paths(explicit or {}, "")),
+        ("environment", _with_full_paths(_from_environment(), "")),
         _from_file(),
         ("default", _defaults),
     )
@@ -50,16 +56,49 @@ def load_settings(explicit: Mapping[str, str] | None = None) -> tuple[Settings, 
     return Settings(**found), origin
 
 
+def make_folder(path: str) -> None:
+    """Make a folder and its parents, each readable by its owner only, their names safe from a power cut.
+
+    Raises
+    ------
+    OSError
+        If the system refuses; the caller says for what the folder was.
+    """
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(os.path.abspath(path))
+    make_folder(parent)
+    # os.makedirs would give the parents whatever the umask allows.
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    flush_folder(parent)
+
+
+def flush_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _from_environment() -> dict[str, str]:
     return {item.name: value for item in fields(Settings) if (value := os.environ.get(f"MODELREG_{item.name.upper()}"))}
 
 
 def _from_file() -> tuple[str, dict[str, str]]:
-    folder = os.getcwd()
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:  # it was removed under our feet
+        return "file", {}
     while True:
         path = os.path.join(folder, "modelreg.toml")
         if os.path.isfile(path):
-            return path, _read_file(path)
+            return path, _with_full_paths(_read_file(path), folder)
         parent = os.path.dirname(folder)
         if parent == folder:
             return "file", {}
@@ -72,15 +111,30 @@ def _read_file(path: str) -> dict[str, str]:
     try:
         with open(path, "rb") as stream:
             values = tomllib.load(stream)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInput(f"{path}: {error}") from None
-    known = [item.name for item in fields(Settings)]
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise InvalidInput(f"{path} is no TOML: {error}.") from None
+    _check_known(values, f"{path}: ")
     for key, value in values.items():
-        if key not in known:
-            raise InvalidInput(f'{path}: unknown setting "{key}".{nearest(key, known)} Known: {", ".join(known)}.')
         if not isinstance(value, str):
-            raise InvalidInput(f'{path}: "{key}" must be text.')
+            raise InvalidInput(f'{path}: "{key}" must be text in quotes.', key=key)
     return values
+
+
+def _check_known(values: Mapping[str, object], where: str) -> None:
+    known = [item.name for item in fields(Settings)]
+    for key in values:
+        if key not in known:
+            raise InvalidInput(f'{where}unknown setting "{key}".{nearest(key, known)} Known: {", ".join(known)}.', key=key)
+
+
+def _with_full_paths(values: Mapping[str, str], folder: str) -> dict[str, str]:
+    """Make paths absolute, since kernel, server and shell run in different folders."""
+    return {
+        key: os.path.abspath(os.path.join(folder, os.path.expanduser(value))) if key in _PATHS and value and "://" not in value else value
+        for key, value in values.items()
+    }
 
 
 def _defaults(name: str, found: dict[str, str]) -> str:
@@ -89,10 +143,17 @@ def _defaults(name: str, found: dict[str, str]) -> str:
     if name in ("catalog", "store"):
         return os.path.join(found["home"], "catalog.sqlite" if name == "catalog" else "store")
     if name == "user":
-        import getpass
-
-        return getpass.getuser()
+        return _login_name()
     return str(Settings._fields[name].default)
+
+
+def _login_name() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container may run under a number that has no name
+        return str(os.getuid())
 
 
 def _data_folder() -> str:

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
         def files(self) -> list[TreeFile]: ...
         def open(self, path: str) -> BinaryIO:
-            """Open for reading. Raises NotFound if there is no such file."""
+            """Open for reading. Raises NotFound if there is no such file, Conflict if it is not the one that was listed."""
             ...
 
         def local_path(self, path: str) -> str | None:
-            """Return where the file lies on this machine, or None if it must be read through ``open``."""
+            """Return where the file lies on this machine, or None if it can only be read through ``open``.
+
+            Where this is a path, what ``open`` returns has the descriptor of that file.
+            """
             ...
 
 
@@ -76,16 +79,7 @@ def paths(tree: Tree) -> Iterator[str]:
     return (item.path for item in tree.files())
 
 
-def find_file(tree: Tree, path: str) -> TreeFile:
-    """Return one file of a tree by its path.
-
-    Raises
-    ------
-    NotFound
-        If there is none; the message names what the tree holds.
-    """
-    for item in tree.files():
-        if item.path == path:
-            return item
+def no_such_file(tree: Tree, path: str) -> NotFound:
+    """Return the error for a path that a tree does not have; it names what the tree holds."""
     held = ", ".join(sorted(paths(tree))[:5])
-    raise NotFound(f'There is no "{path}" in "{tree.root}"; it holds {held or "nothing"}.')
+    return NotFound(f'There is no "{path}" in "{tree.root}"; it holds {held or "nothing"}.')

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 
-from .errors import Unavailable
+from .errors import NotFound
 from .settings import load_settings
 
 TYPE_CHECKING = False
@@ -60,19 +60,6 @@ class Workspace:
         """Return where the default datastore's files lie on this machine."""
         return os.path.join(self.home, "datastores", *parts)
 
-    def make_home(self) -> None:
-        """Create the folder of everything, readable by its owner only.
-
-        Raises
-        ------
-        Unavailable
-            If it cannot be created or written.
-        """
-        try:
-            os.makedirs(self.home, mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise Unavailable(f"Cannot create {self.home}: {error.strerror}. Set MODELREG_HOME to a folder you may write.") from None
-
     def open_tree(self, reference: Reference) -> Tree:
         """Open what a reference names.
 
@@ -85,9 +72,16 @@ class Workspace:
         from .sources import open_tree
 
         if isinstance(reference, DatastorePath) and reference.path.startswith("LocalUpload/"):
-            # What `show` prints as a version's path leads back to its files.
-            return self.store.open_tree(self.store.load_manifest(reference.path.split("/")[1]))
+            return self._open_upload(reference.path)
         return open_tree(self, reference)
+
+    def _open_upload(self, path: str) -> Tree:
+        """Open what `show` prints as a version's path, ``LocalUpload/<digest>/<root>``: it leads back to the files."""
+        _, digest, *rest = path.split("/")
+        manifest = self.store.load_manifest(digest)
+        if rest not in ([], [manifest.root]):
+            raise NotFound(f'Upload {digest[:12]}… has no "{"/".join(rest)}"; it holds "{manifest.root}", as a whole.')
+        return self.store.open_tree(manifest)
 
     def open_version(self, name: str, version: str | None, label: str | None) -> Tree:
         """Open the files of a registered version.

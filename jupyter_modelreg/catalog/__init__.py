@@ -15,16 +15,19 @@ from contextlib import contextmanager
 
 from ..entities.model import CreationContext, Model
 from ..errors import Conflict, Corrupted, InvalidInput, NotFound, Refused, Unavailable, nearest
+from ..settings import make_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from ..entities.online import OnlineDeployment, OnlineEndpoint
     from ..trees import Manifest
 
 BUSY_SECONDS = 30.0
+_MAX_INTEGER = (1 << 63) - 1
+_inherited: list[sqlite3.Connection] = []
 LAYOUT = 1  # of the tables; schema.MIGRATIONS has as many steps
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "lustre", "gpfs", "fuse.sshfs", "afs", "9p")
 _LIST_COLUMNS = """
@@ -59,24 +62,30 @@ class Catalog:
 
     # --- versions -------------------------------------------------------------------------------------------------
 
-    def create_version(self, model: Model, manifest: Manifest, *, user: str | None = None) -> Model:
+    def create_version(
+        self, model: Model, manifest: Manifest, *, user: str | None = None, is_kept: Callable[[], bool] = lambda: True
+    ) -> Model:
         """Record a version; its number is the next one unless the model has one.
 
-        The same version with the same content is returned as it stands.
+        The same version with the same content is returned as it stands. `is_kept` says whether the files are in the
+        store; it is asked inside the transaction, since a collection may have run since they were written.
 
         Raises
         ------
         InvalidInput
-            If the name or the version is not allowed.
+            If the name, the version or a tag is not allowed.
         Conflict
             If the version exists with other content, was deleted, or the name differs only by case from another.
+        Unavailable
+            If the files were collected meanwhile.
         """
-        from .names import check_model_name, check_version
+        from .names import check_model
 
-        name = check_model_name(model.name)
-        wanted = check_version(model.version)
-        now = _now()
+        check_model(model)
+        name, wanted, now = str(model.name), model.version, _now()
         with self._writing() as connection:
+            if not is_kept():
+                raise Unavailable(f"The files of {name} were removed from the store meanwhile; nothing was registered. Try again.")
             model_id = self._model_for(connection, name)
             existing = self._existing(connection, model_id, wanted) if wanted else None
             if existing is not None:
@@ -84,14 +93,14 @@ class Catalog:
                 version = str(wanted)
             else:
                 version = self._insert(connection, model_id, model, manifest, wanted, now, user)
-        return self.get_version(name, version)
+            return self.get_version(name, version)
 
     def _model_for(self, connection: sqlite3.Connection, name: str) -> int:
         connection.execute("INSERT INTO model (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
-        row = connection.execute("SELECT id, name FROM model WHERE name = ?", (name,)).fetchone()
-        if row[1] != name:
+        row = connection.execute("SELECT id, name, is_deleted FROM model WHERE name = ?", (name,)).fetchone()
+        if row[1] != name and not row[2]:
             raise Conflict(f'There is a model "{row[1]}"; names that differ only by case are one name on some file systems.')
-        connection.execute("UPDATE model SET is_deleted = 0 WHERE id = ?", (row[0],))
+        connection.execute("UPDATE model SET is_deleted = 0, name = ? WHERE id = ?", (name, row[0]))
         return int(row[0])
 
     def _existing(self, connection: sqlite3.Connection, model_id: int, version: str) -> tuple[str, str | None] | None:
@@ -161,18 +170,18 @@ class Catalog:
         NotFound
             If there is no such model, version or label. The only label is ``latest``.
         """
-        if version and label:
+        if version is not None and label is not None:
             raise InvalidInput("Cannot specify both version and label.")
-        if label and label != "latest":
+        if label not in (None, "latest"):
             self._model_row(name)
             raise NotFound(f'Asset {name} with version label {label} does not exist in the workspace; the only label is "latest".')
         model_id, stored_name = self._model_row(name)
-        where = "version.version = ?" if version else "1"
+        where = "1" if version is None else "version.version = ?"
         query = f"""
             SELECT {_LIST_COLUMNS}, version.properties, version.details FROM version JOIN model ON model.id = version.model_id
             WHERE version.model_id = ? AND {where} AND {_NOT_DELETED} ORDER BY version.id DESC LIMIT 1
         """  # noqa: S608 - the parts are ours
-        row = self._read(query, (model_id, version) if version else (model_id,)).fetchone()
+        row = self._row(query, (model_id,) if version is None else (model_id, version))
         if row is None:
             raise self._no_version(model_id, stored_name, version)
         return self._full(row, model_id)
@@ -182,7 +191,7 @@ class Catalog:
 
         from ..records import from_dict
 
-        tags = dict(self._read("SELECT key, value FROM tag WHERE version_id = ? ORDER BY key", (row[0],)).fetchall())
+        tags = dict(self._rows("SELECT key, value FROM tag WHERE version_id = ? ORDER BY key", (row[0],)))
         light = _model_of(row, tags)
         details = from_dict(Model, json.loads(row[18]), drop_read_only=False)
         kept = {name: getattr(details, name) for name in _DETAILS if getattr(details, name) is not None}
@@ -190,19 +199,19 @@ class Catalog:
 
     def _latest(self, model_id: int) -> str | None:
         query = f"SELECT version FROM version WHERE model_id = ? AND {_NOT_DELETED} ORDER BY id DESC LIMIT 1"  # noqa: S608
-        row = self._read(query, (model_id,)).fetchone()
+        row = self._row(query, (model_id,))
         return row[0] if row else None
 
     def _model_row(self, name: str) -> tuple[int, str]:
-        row = self._read("SELECT id, name FROM model WHERE name = ? AND NOT is_deleted", (name,)).fetchone()
+        row = self._row("SELECT id, name FROM model WHERE name = ? AND NOT is_deleted", (name,))
         if row is None or row[1] != name:
-            known = [item[0] for item in self._read("SELECT name FROM model WHERE NOT is_deleted", ()).fetchall()]
+            known = [item[0] for item in self._rows("SELECT name FROM model WHERE NOT is_deleted")]
             raise NotFound(f'There is no model "{name}".{nearest(name, known)}')
         return int(row[0]), str(row[1])
 
     def _no_version(self, model_id: int, name: str, version: str | None) -> NotFound:
         query = f"SELECT version FROM version WHERE model_id = ? AND {_NOT_DELETED} ORDER BY id DESC LIMIT 6"  # noqa: S608
-        known = [item[0] for item in self._read(query, (model_id,)).fetchall()]
+        known = [item[0] for item in self._rows(query, (model_id,))]
         listed = ", ".join(known[:5]) + (" …" if len(known) > 5 else "")
         return NotFound(f'{name} has no version "{version}"; it has {listed}.' if known else f"{name} has no versions left.")
 
@@ -253,7 +262,7 @@ class Catalog:
             source += f" AND version.id IN (SELECT max(version.id) FROM version JOIN model ON model.id = version.model_id WHERE {where} GROUP BY version.model_id)"  # noqa: S608
             values = values * 2
         query = f"{source} ORDER BY version.id DESC LIMIT ?"
-        rows = self._read(query, (*values, -1 if limit is None else limit)).fetchall()
+        rows = self._rows(query, (*values, -1 if limit is None else min(limit, _MAX_INTEGER)))
         tags = self._tags_of([row[0] for row in rows])
         latest = self._latest_of({row[1] for row in rows}) if is_latest_only else {}
         return [_model_of(row, tags.get(row[0], {}), latest.get(row[1])) for row in rows]
@@ -263,7 +272,7 @@ class Catalog:
         for start in range(0, len(ids), 900):
             page = ids[start : start + 900]
             query = f"SELECT version_id, key, value FROM tag WHERE version_id IN ({','.join('?' * len(page))}) ORDER BY key"  # noqa: S608
-            for version_id, key, value in self._read(query, tuple(page)):
+            for version_id, key, value in self._rows(query, tuple(page)):
                 found.setdefault(version_id, {})[key] = value
         return found
 
@@ -274,44 +283,39 @@ class Catalog:
             SELECT model.name, version.version FROM version JOIN model ON model.id = version.model_id
             WHERE version.id IN (SELECT max(id) FROM version WHERE {_NOT_DELETED} GROUP BY model_id)
         """  # noqa: S608
-        return dict(self._read(query, ()).fetchall())
+        return dict(self._rows(query))
 
-    def update_version(
-        self,
-        name: str,
-        version: str,
-        *,
-        description: str | None,
-        tags: dict[str, str],
-        stage: str | None,
-        properties: dict[str, str],
-        user: str | None = None,
-    ) -> Model:
-        """Replace the mutable fields of a version. Properties may be added, not changed.
+    def update_version(self, name: str, version: str, change: Callable[[Model], Model], *, user: str | None = None) -> Model:
+        """Change description, tags, stage and properties of a version; properties may be added, not changed.
+
+        `change` is given the version as it stands and returns it as it shall be. It runs inside the transaction, so that
+        of two changes at once none is lost.
 
         Raises
         ------
+        NotFound
+            If there is no such version.
         InvalidInput
             If a property would change or go.
         """
         import json
 
-        before = self.get_version(name, version)
-        for key, value in before.properties.items():
-            if properties.get(key) != value:
-                raise InvalidInput(f'Value of property "{key}" cannot be replaced without increasing the version.', key=f"properties.{key}")
         with self._writing() as connection:
-            row = connection.execute(
-                "SELECT version.id FROM version JOIN model ON model.id = version.model_id WHERE model.name = ? AND version.version = ?",
-                (name, version),
-            ).fetchone()
+            before = self.get_version(name, version)
+            after = change(before)
+            for key, value in before.properties.items():
+                if after.properties.get(key) != value:
+                    message = f'Value of property "{key}" cannot be replaced without increasing the version.'
+                    raise InvalidInput(message, key=f"properties.{key}")
+            query = "SELECT version.id FROM version JOIN model ON model.id = model_id WHERE name = ? AND version = ?"
+            version_id = connection.execute(query, (name, version)).fetchone()[0]
             connection.execute(
                 "UPDATE version SET description = ?, stage = ?, properties = ?, modified_at = ?, modified_by = ? WHERE id = ?",
-                (description, stage, json.dumps(properties), _now(), user, row[0]),
+                (after.description, after.stage, json.dumps(after.properties), _now(), user, version_id),
             )
-            connection.execute("DELETE FROM tag WHERE version_id = ?", row)
-            self._write_tags(connection, row[0], tags)
-        return self.get_version(name, version)
+            connection.execute("DELETE FROM tag WHERE version_id = ?", (version_id,))
+            self._write_tags(connection, version_id, after.tags)
+            return self.get_version(name, version)
 
     def _write_tags(self, connection: sqlite3.Connection, version_id: int, tags: dict[str, str]) -> None:
         from .names import check_tag
@@ -329,10 +333,10 @@ class Catalog:
         Conflict
             If a version shall be restored while its model is archived.
         """
-        model_id, _ = self._model_row(name)
-        if version:
-            self.get_version(name, version)
         with self._writing() as connection:
+            model_id, _ = self._model_row(name)
+            if version:
+                self.get_version(name, version)
             is_model_archived = connection.execute("SELECT is_archived FROM model WHERE id = ?", (model_id,)).fetchone()[0]
             if version is None:
                 connection.execute("UPDATE model SET is_archived = ? WHERE id = ?", (is_archived, model_id))
@@ -348,30 +352,37 @@ class Catalog:
 
         Raises
         ------
+        NotFound
+            If there is no such version.
         Conflict
             If a deployment uses it.
         """
-        model_id, _ = self._model_row(name)
-        self.get_version(name, version)
-        self._delete(model_id, name, version)
+        self._delete(name, version)
 
-    def delete_model(self, name: str) -> None:
-        """Delete all versions of a model; its counter stays.
+    def delete_model(self, name: str) -> list[str]:
+        """Delete all versions of a model and return them, the newest first; its counter stays.
 
         Raises
         ------
+        NotFound
+            If there is no such model.
         Conflict
             If a deployment uses one.
         """
-        self._delete(self._model_row(name)[0], name, None)
+        return self._delete(name, None)
 
-    def _delete(self, model_id: int, name: str, version: str | None) -> None:
-        where, values = ("model_id = ? AND version = ?", [model_id, version]) if version else ("model_id = ?", [model_id])
+    def _delete(self, name: str, version: str | None) -> list[str]:
         with self._writing() as connection:
-            users = _deployments(connection, name, version)
+            model_id, _ = self._model_row(name)
+            if version:
+                self.get_version(name, version)
+            where, values = ("model_id = ? AND version = ?", [model_id, version]) if version else ("model_id = ?", [model_id])
+            users = self._deployments(name, version)
             if users:
                 what = f"{name}:{version}" if version else name
                 raise Conflict(f"{what} is deployed at {', '.join(users)}; delete the deployment first.")
+            query = f"SELECT version FROM version WHERE {where} AND {_NOT_DELETED} ORDER BY id DESC"  # noqa: S608
+            gone = [row[0] for row in connection.execute(query, values)]
             connection.execute(f"DELETE FROM tag WHERE version_id IN (SELECT id FROM version WHERE {where})", values)  # noqa: S608
             connection.execute(
                 f"UPDATE version SET deleted_at = ?, details = '{{}}' WHERE {where} AND deleted_at IS NULL",  # noqa: S608
@@ -380,10 +391,17 @@ class Catalog:
             query = f"SELECT 1 FROM version WHERE model_id = ? AND {_NOT_DELETED}"  # noqa: S608
             if connection.execute(query, (model_id,)).fetchone() is None:
                 connection.execute("UPDATE model SET is_deleted = 1, is_archived = 0 WHERE id = ?", (model_id,))
+        return gone
 
     def live_digests(self) -> set[str]:
         """Return the digests of all manifests that a version names; everything else in the store may go."""
-        return {row[0] for row in self._read(f"SELECT DISTINCT digest FROM version WHERE {_NOT_DELETED}", ())}  # noqa: S608
+        return {row[0] for row in self._rows(f"SELECT DISTINCT digest FROM version WHERE {_NOT_DELETED}")}  # noqa: S608
+
+    @contextmanager
+    def frozen(self) -> Iterator[set[str]]:
+        """Hold every writer back and give the digests in use: while this lasts, no version is recorded."""
+        with self._writing():
+            yield self.live_digests()
 
     # --- endpoints ------------------------------------------------------------------------------------------------
 
@@ -419,9 +437,9 @@ class Catalog:
         """
         import json
 
-        before = self.get_endpoint(str(endpoint.name)).creation_context or CreationContext()
-        changed = endpoint.replace(creation_context=before.replace(last_modified_at=_now(), last_modified_by=user))
         with self._writing() as connection:
+            before = self.get_endpoint(str(endpoint.name)).creation_context or CreationContext()
+            changed = endpoint.replace(creation_context=before.replace(last_modified_at=_now(), last_modified_by=user))
             connection.execute("UPDATE endpoint SET entity = ? WHERE name = ?", (json.dumps(changed.to_dict()), endpoint.name))
         return changed
 
@@ -433,15 +451,15 @@ class Catalog:
         NotFound
             If there is none of this name.
         """
-        row = self._read("SELECT entity FROM endpoint WHERE name = ?", (name,)).fetchone()
+        row = self._row("SELECT entity FROM endpoint WHERE name = ?", (name,))
         if row is None:
-            known = [item[0] for item in self._read("SELECT name FROM endpoint", ())]
+            known = [item[0] for item in self._rows("SELECT name FROM endpoint")]
             raise NotFound(f'There is no endpoint "{name}".{nearest(name, known)}')
         return _endpoint_of(row[0])
 
     def list_endpoints(self) -> list[OnlineEndpoint]:
         """Return all endpoints by name."""
-        return [_endpoint_of(row[0]) for row in self._read("SELECT entity FROM endpoint ORDER BY name", ())]
+        return [_endpoint_of(row[0]) for row in self._rows("SELECT entity FROM endpoint ORDER BY name")]
 
     def delete_endpoint(self, name: str) -> None:
         """Forget an endpoint and its deployments."""
@@ -492,7 +510,7 @@ class Catalog:
         """Return the identity of a deployment's process as `put_deployment` was given it; None if there is none."""
         import json
 
-        row = self._read("SELECT process FROM deployment WHERE endpoint = ? AND name = ?", (endpoint_name, name)).fetchone()
+        row = self._row("SELECT process FROM deployment WHERE endpoint = ? AND name = ?", (endpoint_name, name))
         process: dict[str, Any] | None = json.loads(row[0]) if row and row[0] else None
         return process
 
@@ -500,7 +518,7 @@ class Catalog:
         """Return the deployments of one endpoint, or of all, by name."""
         where, values = ("WHERE endpoint = ?", (endpoint_name,)) if endpoint_name else ("", ())
         query = f"SELECT entity FROM deployment {where} ORDER BY endpoint, name"  # noqa: S608
-        return [_deployment_of(row[0]) for row in self._read(query, values)]
+        return [_deployment_of(row[0]) for row in self._rows(query, values)]
 
     def delete_deployment(self, endpoint_name: str, name: str) -> None:
         """Forget a deployment."""
@@ -509,28 +527,36 @@ class Catalog:
 
     def deployments_of(self, name: str, version: str | None = None) -> list[str]:
         """Return the deployments that serve a model or one version of it, as ``endpoint/deployment``."""
-        return _deployments(self._connection, name, version)
+        return self._deployments(name, version)
+
+    def _deployments(self, name: str, version: str | None) -> list[str]:
+        where, values = ("AND version = ?", (name, version)) if version else ("", (name,))
+        query = f"SELECT endpoint || '/' || name FROM deployment WHERE model = ? {where} ORDER BY endpoint, name"  # noqa: S608
+        return [row[0] for row in self._rows(query, values)]
 
     def change_number(self) -> int:
         """Return a number that grows with every committed change."""
-        return int(self._read("SELECT number FROM change", ()).fetchone()[0])
+        return int(self._rows("SELECT number FROM change")[0][0])
 
     # --- transactions -----------------------------------------------------------------------------------------------
 
-    def _read(self, query: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         try:
-            return self._connection.execute(query, values)
-        except sqlite3.Error as error:
+            return self._connection.execute(query, values).fetchall()
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            if self.is_read_only and "no such" in str(error):
+                raise self._too_new() from None
             raise _translated(error, self._path) from None
+
+    def _row(self, query: str, values: tuple[Any, ...]) -> Any:
+        return next(iter(self._rows(query, values)), None)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One write transaction: all of it or nothing, on disk when it ends."""
         connection = self._connection
         if self.is_read_only:
-            raise Refused(
-                f"The catalog {self._path} was made by a newer version of jupyter-modelreg; this one only reads it. Please upgrade."
-            )
+            raise self._too_new()
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -541,14 +567,19 @@ class Catalog:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:
             raise _translated(error, self._path) from None
+
+    def _too_new(self) -> Refused:
+        return Refused(f"The catalog {self._path} was made by a newer version of jupyter-modelreg; this one only reads it. Please upgrade.")
 
     @property
     def _connection(self) -> sqlite3.Connection:
         """This thread's connection; one that was inherited by a fork is not used."""
         kept: tuple[int, sqlite3.Connection] | None = getattr(self._connections, "kept", None)
         if kept is None or kept[0] != os.getpid():
+            if kept:
+                _inherited.append(kept[1])  # SQLite forbids even to close it here
             kept = (os.getpid(), self._open())
             self._connections.kept = kept
         return kept[1]
@@ -559,14 +590,14 @@ class Catalog:
             _prepare_folder(self._path)
         try:
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
             layout = connection.execute("PRAGMA user_version").fetchone()[0]
             if layout < LAYOUT:
                 from .schema import migrate
 
-                migrate(connection, self._path, layout)
+                migrate(connection, self._path)
             self.is_read_only = layout > LAYOUT
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
         except sqlite3.Error as error:
             raise _translated(error, self._path) from None
         return connection
@@ -647,12 +678,6 @@ def _deployment_of(text: str) -> OnlineDeployment:
     return from_dict(OnlineDeployment, json.loads(text), drop_read_only=False)
 
 
-def _deployments(connection: sqlite3.Connection, name: str, version: str | None) -> list[str]:
-    where, values = ("AND version = ?", (name, version)) if version else ("", (name,))
-    query = f"SELECT endpoint || '/' || name FROM deployment WHERE model = ? {where} ORDER BY endpoint, name"  # noqa: S608
-    return [row[0] for row in connection.execute(query, values)]
-
-
 def _now() -> str:
     import time
 
@@ -663,7 +688,7 @@ def _now() -> str:
 def _prepare_folder(path: str) -> None:
     folder = os.path.dirname(os.path.abspath(path))
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise Unavailable(f"Cannot create {folder}: {error.strerror}. Set MODELREG_HOME to a folder you may write.") from None
     kind = _file_system_of(folder)
@@ -683,21 +708,24 @@ def _file_system_of(folder: str) -> str:
     return max(holding)[1] if holding else ""
 
 
-def _translated(error: sqlite3.Error, path: str) -> Unavailable:
+def _translated(error: sqlite3.Error | UnicodeEncodeError, path: str) -> Exception:
     text = str(error)
-    if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
+    if isinstance(error, UnicodeEncodeError):
+        return InvalidInput(f"{error.object!r} is no Unicode text; nothing was changed.")
+    if "malformed" in text or "not a database" in text:
         return Corrupted(f"The catalog {path} is damaged: {text}. Restore it from a copy.")
-    reasons = {
-        "unable to open": "it cannot be opened; is its folder there and yours to write?",
-        "readonly": "it is read-only; is its folder yours to write?",
-        "disk is full": "the disk is full.",
-        "disk I/O": "the disk failed to read or write it.",
-        "locked": f"another process has been writing for {BUSY_SECONDS:.0f} seconds.",
-    }
-    for sign, reason in reasons.items():
+    for sign, reason in _REASONS.items():
         if sign in text:
             return Unavailable(f"The catalog {path} is not available: {reason}")
-    raise error
+    return error
 
+
+_REASONS = {
+    "unable to open": "it cannot be opened; is its folder there and yours to write?",
+    "readonly": "it is read-only; is its folder yours to write?",
+    "disk is full": "the disk is full.",
+    "disk I/O": "the disk failed to read or write it.",
+    "locked": f"another process has been writing for {BUSY_SECONDS:.0f} seconds.",
+}
 
 __all__ = ["Catalog", "open_catalog"]

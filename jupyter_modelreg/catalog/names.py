@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from ..errors import InvalidInput
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..entities.model import Model
+
 MAX_NAME = 255
+MAX_DIGITS = 18  # of a number; SQLite's own numbers end behind the nineteenth
 MAX_TAG_KEY = 256
 MAX_TAG_VALUE = 65_536
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 _RULE = "letters, digits, dots, dashes and underscores, a letter or digit first, at most 255."
+
+
+def check_model(model: Model) -> None:
+    """Check a model's name, version and tags, before anything is copied for it.
+
+    Raises
+    ------
+    InvalidInput
+        If one of them is not allowed.
+    """
+    check_model_name(model.name)
+    check_version(model.version)
+    for key, value in model.tags.items():
+        check_tag(key, value)
 
 
 def check_model_name(name: str | None) -> str:
@@ -48,6 +67,8 @@ def check_version(version: str | None) -> str | None:
         raise InvalidInput(
             f'"{_shortened(version)}" is no version: letters, digits, dots, dashes and underscores, at most 64.', key="version"
         )
+    if version.isdigit() and len(version) > MAX_DIGITS:
+        raise InvalidInput(f'"{version}" is too large a number for a version; it may have {MAX_DIGITS} digits.', key="version")
     return version
 
 

@@ -10,6 +10,7 @@ import os
 import sqlite3
 
 from ..errors import Unavailable
+from ..settings import flush_folder
 
 # Migration n brings a catalog of layout n to n + 1; never edit one that was released.
 MIGRATIONS = (
@@ -73,34 +74,48 @@ MIGRATIONS = (
 )
 
 
-def migrate(connection: sqlite3.Connection, path: str, layout: int) -> None:
-    """Bring a catalog of an older layout to this one, with a copy of the old one beside it.
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring a catalog of an older layout to the newest, with a copy of the old one beside it.
 
     Two processes may ask at once: the second finds the work done.
 
     Raises
     ------
     Unavailable
-        If the copy or the change cannot be written.
+        If the copy or the change cannot be written; the catalog is as it was.
     """
     try:
-        if layout:
-            _back_up(connection, f"{path}.layout-{layout}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
-        current = connection.execute("PRAGMA user_version").fetchone()[0]
-        for script in MIGRATIONS[current:]:
+        layout = connection.execute("PRAGMA user_version").fetchone()[0]
+        if 0 < layout < len(MIGRATIONS):
+            _back_up(path, f"{path}.layout-{layout}")
+        for script in MIGRATIONS[layout:]:
             for statement in script.split(";"):
                 if statement.strip():
                     connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+        connection.execute(f"PRAGMA user_version={max(layout, len(MIGRATIONS))}")
         connection.execute("COMMIT")
     except (sqlite3.Error, OSError) as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise Unavailable(f"The catalog {path} cannot be brought to its new layout: {error}.") from None
+        raise Unavailable(f"The catalog {path} cannot be brought to its new layout: {error}. It is as it was.") from None
 
 
-def _back_up(connection: sqlite3.Connection, path: str) -> None:
-    if not os.path.exists(path):
-        connection.execute("VACUUM INTO ?", (path,))
+def _back_up(path: str, target: str) -> None:
+    """Copy a catalog whose writers are held back. A second connection does it: no copy is made inside a transaction."""
+    scratch = f"{target}.part"
+    reader = sqlite3.connect(path, isolation_level=None)
+    try:
+        if os.path.exists(scratch):  # of a process that was killed here; the writers' lock says it is not at work
+            os.unlink(scratch)
+        reader.execute("VACUUM INTO ?", (scratch,))
+        handle = os.open(scratch, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(scratch, target)
+        flush_folder(os.path.dirname(os.path.abspath(target)))
+    finally:
+        reader.close()

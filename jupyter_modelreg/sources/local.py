@@ -6,9 +6,9 @@ import os
 import stat
 from typing import BinaryIO
 
-from ..errors import InvalidInput, NotFound, nearest
+from ..errors import Conflict, InvalidInput, NotFound, nearest
 from ..references import LocalPath
-from ..trees import TreeFile, find_file
+from ..trees import TreeFile, no_such_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from . import Places
 
+    Found = tuple[str, os.stat_result]  # where a file lies, links resolved, and what it was when it was listed
+
 _KINDS = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a pipe", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}
 IGNORE_FILES = (".amlignore", ".gitignore")  # Source: Azure ML: the first one found, in the root of the path only.
 
@@ -25,23 +27,44 @@ IGNORE_FILES = (".amlignore", ".gitignore")  # Source: Azure ML: the first one f
 class LocalTree:
     """Files below a path, listed once. Links that stay inside are followed."""
 
-    def __init__(self, path: str, files: dict[str, tuple[str, int]], *, is_file: bool) -> None:
-        self.root = os.path.basename(os.path.abspath(path))
+    def __init__(self, root: str, files: dict[str, Found], *, is_file: bool) -> None:
+        self.root = root
         self.is_file = is_file
         self._files = files
 
     def files(self) -> list[TreeFile]:
         """Return the files, by path."""
-        return [TreeFile(path=path, size_bytes=size) for path, (_, size) in sorted(self._files.items())]
+        return [TreeFile(path=path, size_bytes=status.st_size) for path, (_, status) in sorted(self._files.items())]
 
     def open(self, path: str) -> BinaryIO:
-        """Open one file for reading."""
-        return open(self.local_path(path), "rb")
+        """Open one file for reading, if it is still the one that was listed.
+
+        Raises
+        ------
+        Conflict
+            If it was changed, replaced or removed since.
+        """
+        local, listed = self._find(path)
+        try:
+            # A link or pipe that took the file's place meanwhile is neither followed nor waited for.
+            handle = os.open(local, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except PermissionError:
+            raise _unreadable(local) from None
+        except OSError as error:
+            raise Conflict(f"{local} is not the file it was a moment ago ({error.strerror}); try again when it rests.") from None
+        if _identity(os.fstat(handle)) != _identity(listed):
+            os.close(handle)
+            raise Conflict(f"{local} changed while it was read; try again when it rests.")
+        return os.fdopen(handle, "rb")
 
     def local_path(self, path: str) -> str:
         """Return where one file lies."""
-        find_file(self, path)
-        return self._files[path][0]
+        return self._find(path)[0]
+
+    def _find(self, path: str) -> Found:
+        if path not in self._files:
+            raise no_such_file(self, path)
+        return self._files[path]
 
 
 class LocalSource:
@@ -64,38 +87,44 @@ def open_local(path: str) -> LocalTree:
     """Open a file or folder; see :meth:`LocalSource.open`."""
     if not os.path.exists(path):
         if os.path.islink(path):
-            raise InvalidInput(f"{path} is a link to {os.readlink(path)}, which is not there.", key="path")
+            raise _broken_link(path)
         raise NotFound(f"No such file or directory: {path}.{_neighbour(path)}")
+    root = os.path.basename(os.path.abspath(path))
+    if not root:
+        raise InvalidInput(f"{path} is the root of the file system; name the folder that holds the model.", key="path")
     if not os.path.isdir(path):
         real = os.path.realpath(path)
-        _check_kind(path, os.stat(real))
-        return LocalTree(path, {os.path.basename(os.path.abspath(path)): (real, os.path.getsize(real))}, is_file=True)
-    files = _walk(path)
-    if not files:
-        raise InvalidInput(f"{path} is empty; a model needs at least one file.", key="path")
-    return LocalTree(path, files, is_file=False)
+        status = os.stat(real)
+        _check_kind(path, status)
+        return LocalTree(root, {_text(root, os.path.dirname(path)): (real, status)}, is_file=True)
+    return LocalTree(_text(root, os.path.dirname(path)), _walk(path), is_file=False)
 
 
-def _walk(root: str) -> dict[str, tuple[str, int]]:
+def _walk(root: str) -> dict[str, Found]:
     ignored = _ignored(root)
     real_root = os.path.realpath(root)
-    found: dict[str, tuple[str, int]] = {}
-    waiting: list[tuple[str, str, tuple[str, ...]]] = [("", root, (real_root,))]
+    found: dict[str, Found] = {}
+    waiting: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [("", root, (_place(os.stat(root)),))]
+    is_anything_ignored = False
     while waiting:
         prefix, folder, way = waiting.pop()
         for entry in _entries(folder):
             path = f"{prefix}{_text(entry.name, folder)}"
-            if ignored and ignored.match_file(path + ("/" if entry.is_dir() else "")):
+            if ignored and ignored.match_file(f"{path}/" if os.path.isdir(entry.path) else path):
+                is_anything_ignored = True
                 continue
             real = _resolved(entry, real_root)
             status = os.stat(real)
             if not stat.S_ISDIR(status.st_mode):
                 _check_kind(entry.path, status)
-                found[path] = (real, status.st_size)
-            elif real in way:
+                found[path] = (real, status)
+            elif _place(status) in way:
                 raise InvalidInput(f"{entry.path} is a link to a folder that holds it; a model cannot contain itself.", key="path")
             else:
-                waiting.append((f"{path}/", entry.path, (*way, real)))
+                waiting.append((f"{path}/", entry.path, (*way, _place(status))))
+    if not found:
+        why = " but for what its ignore file leaves out" if is_anything_ignored else ""
+        raise InvalidInput(f"{root} is empty{why}; a model needs at least one file.", key="path")
     return found
 
 
@@ -103,8 +132,10 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
+    except PermissionError:
+        raise _unreadable(folder) from None
     except OSError as error:
-        raise InvalidInput(f"{folder} cannot be read: {error.strerror}.", key="path") from None
+        raise Conflict(f"{folder} changed while it was read ({error.strerror}); try again when it rests.") from None
 
 
 def _resolved(entry: os.DirEntry[str], real_root: str) -> str:
@@ -112,10 +143,23 @@ def _resolved(entry: os.DirEntry[str], real_root: str) -> str:
         return entry.path
     real = os.path.realpath(entry.path)
     if not os.path.exists(real):
-        raise InvalidInput(f"{entry.path} is a link to {os.readlink(entry.path)}, which is not there.", key="path")
-    if os.path.commonpath([real, real_root]) != real_root:
+        raise _broken_link(entry.path)
+    if not is_below(real, real_root):
         raise InvalidInput(f"{entry.path} is a link that leads out of the folder, to {real}; copy the file instead.", key="path")
     return real
+
+
+def is_below(real: str, real_root: str) -> bool:
+    """Say whether a path is a folder or lies in it; both without links."""
+    return os.path.commonpath([real, real_root]) == real_root
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _place(status: os.stat_result) -> tuple[int, int]:
+    return (status.st_dev, status.st_ino)
 
 
 def _check_kind(path: str, status: os.stat_result) -> None:
@@ -123,7 +167,15 @@ def _check_kind(path: str, status: os.stat_result) -> None:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
         raise InvalidInput(f"{path} is {kind}; a model holds files only.", key="path")
     if not os.access(path, os.R_OK):
-        raise InvalidInput(f"{path} cannot be read: you may not.", key="path")
+        raise _unreadable(path)
+
+
+def _unreadable(path: str) -> InvalidInput:
+    return InvalidInput(f"{path} cannot be read: you may not. Ask its owner, or change its mode.", key="path")
+
+
+def _broken_link(path: str) -> InvalidInput:
+    return InvalidInput(f"{path} is a link to {os.readlink(path)}, which is not there.", key="path")
 
 
 def _text(name: str, folder: str) -> str:
@@ -131,7 +183,7 @@ def _text(name: str, folder: str) -> str:
         name.encode("utf-8")
     except UnicodeEncodeError:
         shown = name.encode("utf-8", "backslashreplace").decode()
-        raise InvalidInput(f"{folder} holds a file whose name is not UTF-8: {shown}. Rename it.", key="path") from None
+        raise InvalidInput(f"{folder or '.'} holds a file whose name is not UTF-8: {shown}. Rename it.", key="path") from None
     return name
 
 
@@ -139,13 +191,25 @@ def _ignored(root: str) -> PathSpec[Any] | None:
     for name in IGNORE_FILES:
         path = os.path.join(root, name)
         if os.path.isfile(path):
-            from pathspec import PathSpec
-
-            with open(path, encoding="utf-8") as stream:
-                return PathSpec.from_lines("gitignore", stream)
+            return _read_patterns(path)
     return None
+
+
+def _read_patterns(path: str) -> PathSpec[Any]:
+    from pathspec import GitIgnoreSpec
+
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return GitIgnoreSpec.from_lines(stream)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.", key="path") from None
+    except ValueError as error:  # no UTF-8, or no pattern
+        raise InvalidInput(f"{path} holds no patterns as git knows them: {error}.", key="path") from None
 
 
 def _neighbour(path: str) -> str:
     folder = os.path.dirname(os.path.abspath(path))
-    return nearest(os.path.basename(os.path.abspath(path)), os.listdir(folder)) if os.path.isdir(folder) else ""
+    try:
+        return nearest(os.path.basename(os.path.abspath(path)), os.listdir(folder))
+    except OSError:
+        return ""

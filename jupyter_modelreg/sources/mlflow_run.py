@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from ..errors import InvalidInput, NotFound, Unavailable
 from ..references import MlflowRun
@@ -11,13 +16,17 @@ from .local import LocalTree, open_local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from . import Places
 
 
 class DownloadedTree(LocalTree):
     """A tree in a folder of its own that goes when the tree does."""
 
-    scratch: tempfile.TemporaryDirectory[str]
+    def __init__(self, root: str, tree: LocalTree, scratch: str) -> None:
+        super().__init__(root, tree._files, is_file=tree.is_file)
+        weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
 
 
 class MlflowRunSource:
@@ -29,25 +38,62 @@ class MlflowRunSource:
         Raises
         ------
         NotFound
-            If MLflow knows no such run or artifact.
+            If MLflow knows no such run or artifact, or there is no tracking store.
         Unavailable
             If mlflow is not installed or its store does not answer.
         """
         if not reference.path:
             raise InvalidInput(f"{reference} names a whole run; name the model in it, for example {reference}/model", key="path")
+        scratch = tempfile.mkdtemp(prefix="modelreg-run-")
         try:
-            from mlflow.artifacts import download_artifacts
-            from mlflow.exceptions import MlflowException
-        except ModuleNotFoundError:
-            raise Unavailable(f'{reference} needs mlflow: pip install "jupyter-modelreg[mlflow]"') from None
-        scratch = tempfile.TemporaryDirectory(prefix="modelreg-run-")
-        try:
-            path = download_artifacts(artifact_uri=str(reference), dst_path=scratch.name)
-        except MlflowException as error:
-            raise NotFound(f"MLflow has no {reference}: {str(error).splitlines()[0]}") from None
-        except OSError as error:
-            raise NotFound(f"MLflow has no {reference}: {error.strerror or error}") from None
-        tree = open_local(path.rstrip("/"))
-        kept = DownloadedTree(os.path.join(scratch.name, reference.path.rpartition("/")[2]), tree._files, is_file=tree.is_file)
-        kept.scratch = scratch
-        return kept
+            tree = open_local(_download(reference, scratch))
+            return DownloadedTree(reference.path.rpartition("/")[2], tree, scratch)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+
+def _download(reference: MlflowRun, folder: str) -> str:
+    try:
+        from mlflow import get_tracking_uri
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+    except ModuleNotFoundError:
+        raise Unavailable(f'{reference} needs mlflow: pip install "jupyter-modelreg[mlflow]"') from None
+    place = get_tracking_uri()
+    _check_place(reference, place)
+    try:
+        with _reading_file_stores():
+            return str(download_artifacts(artifact_uri=str(reference), dst_path=folder)).rstrip("/")
+    except MlflowException as error:
+        said = str(error).splitlines()[0]
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise NotFound(f"MLflow at {place} has no {reference}: {said}") from None
+        raise Unavailable(f"MLflow at {place} cannot give {reference}: {said}") from None
+    except OSError as error:
+        raise NotFound(f"MLflow at {place} has no {reference}: {error.strerror or error}") from None
+
+
+def _check_place(reference: MlflowRun, place: str) -> None:
+    """Refuse a local tracking store that is not there: MLflow would make an empty one."""
+    url = urlsplit(place)
+    if url.scheme not in ("sqlite", "file", ""):
+        return
+    path = url2pathname(url.path.removeprefix("/") if url.scheme == "sqlite" else url.path)
+    if path and not os.path.exists(path):
+        raise NotFound(f"MLflow has no {reference}: there is no tracking store at {place}. Set MLFLOW_TRACKING_URI.")
+
+
+@contextmanager
+def _reading_file_stores() -> Iterator[None]:
+    """Let MLflow open runs that lie in folders, which it refuses unless told; we only read."""
+    name = "MLFLOW_ALLOW_FILE_STORE"
+    before = os.environ.get(name)
+    os.environ[name] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

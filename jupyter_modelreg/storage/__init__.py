@@ -7,7 +7,8 @@
     views/abcd…/<root>  links into blobs: what loads and endpoints read in place
     tmp/                private names while being written
 
-This version keeps files on a local disk; object stores come later behind the same class.
+This version keeps files on a local disk. Everyone else knows only the protocol `Store`, which an object store can fill
+too: trees are read through `Tree.open`, and only `view` and `checkout` promise files on this machine.
 """
 
 from __future__ import annotations
@@ -15,20 +16,104 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import contextmanager, suppress
 
 from ..errors import Conflict, Corrupted, InvalidInput, NotFound, NotYet
 from ..records import from_dict
-from ..trees import Manifest, ManifestFile, TreeFile, find_file
-from .blobs import Staging, copy_verified, digest_path, flush_folder, hash_file, translated_errors
+from ..trees import Manifest, ManifestFile, TreeFile, no_such_file
+from .blobs import Staging, digest_path, flush_folder, hash_file, remove_folder, storing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import BinaryIO
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO, Protocol
 
     from ..trees import Tree
 
-    Progress = Callable[[int, int], None]
+    Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+    class Store(Protocol):
+        """Keeps trees under their digest. Any number of threads and processes may use one store at a time."""
+
+        def import_tree(self, tree: Tree, progress: Progress | None = None) -> Manifest:
+            """Keep the files of a tree; when this returns they survive a power cut.
+
+            Raises
+            ------
+            InvalidInput
+                If a path could not be kept on every machine.
+            Conflict
+                If a file changes while it is copied.
+            Unavailable
+                If the disk is full or may not be written. Nothing is left behind.
+            """
+            ...
+
+        def load_manifest(self, digest: str) -> Manifest:
+            """Return a kept tree's manifest, checked against its hash.
+
+            Raises
+            ------
+            NotFound
+                If there is none.
+            Corrupted
+                If its bytes do not match its name.
+            """
+            ...
+
+        def open_tree(self, manifest: Manifest) -> Tree:
+            """Return the files of a manifest; opening one that is missing raises Corrupted."""
+            ...
+
+        def view(self, manifest: Manifest) -> str:
+            """Return a read-only folder on this machine that holds the tree under its root's name.
+
+            Processes may ask at once; a half-made view is never seen.
+
+            Raises
+            ------
+            Corrupted
+                If a blob is missing or has the wrong length.
+            """
+            ...
+
+        def checkout(self, manifest: Manifest, folder: str, progress: Progress | None = None) -> list[str]:
+            """Copy the tree into a folder, each file checked against its hash; return the paths, relative to it.
+
+            A file that is there already with the same content is left alone. After an error the folder is as before.
+
+            Raises
+            ------
+            Conflict
+                If something else is in the way, or the way leads through a link.
+            Corrupted
+                If a blob does not match its hash.
+            Unavailable
+                If the disk is full or may not be written.
+            """
+            ...
+
+        def holds(self, manifest: Manifest) -> bool:
+            """Say whether a tree's manifest and all its blobs are there; nothing is read."""
+            ...
+
+        def verify(self, manifest: Manifest) -> list[str]:
+            """Read every byte of a tree and return the paths that are missing or damaged."""
+            ...
+
+        def collect(self, live_digests: set[str], *, grace_seconds: float = ...) -> int:
+            """Remove what no version names and nobody touched for a while; return the bytes freed.
+
+            The grace time protects registrations that run meanwhile: their files are younger. Call it inside
+            `Catalog.frozen`, so that none is recorded between its look and its deed.
+            """
+            ...
+
+        def scratch(self) -> AbstractContextManager[str]:
+            """Give a private folder that goes with the context, or with a collection after a crash."""
+            ...
+
 
 GRACE_SECONDS = 24 * 3600.0
 
@@ -42,34 +127,21 @@ def open_store(url: str) -> Store:
         If the URL names something else than a local folder.
     """
     if "://" in url and not url.startswith("file://"):
-        raise NotYet(f'The store "{url}" is not a local folder; object stores come in a later version.')
-    return Store(url.removeprefix("file://"))
-
-
-def check_relative_path(path: str) -> str:
-    """Return a path that stays below where it is joined.
-
-    Raises
-    ------
-    InvalidInput
-        If it is absolute, climbs, or has parts that some file system would understand in its own way.
-    """
-    parts = path.split("/")
-    if not path or "\0" in path or any(part in ("", ".", "..") for part in parts):
-        raise InvalidInput(f'"{path}" is no path of a file inside a model.')
-    return path
+        raise NotYet(f'The store "{url}" is no folder; object stores come in a later version. Set MODELREG_STORE to a folder.')
+    return LocalStore(url.removeprefix("file://"))
 
 
 class StoredTree:
     """The files of a manifest, read in place."""
 
-    def __init__(self, store: Store, manifest: Manifest) -> None:
-        self._store, self._manifest = store, manifest
+    def __init__(self, store: LocalStore, manifest: Manifest) -> None:
+        self._files = {item.path: item for item in manifest.files}
+        self._store = store
         self.root, self.is_file = manifest.root, manifest.is_file
 
     def files(self) -> list[TreeFile]:
         """Return the files, by path."""
-        return list(self._manifest.files)
+        return list(self._files.values())
 
     def open(self, path: str) -> BinaryIO:
         """Open one file for reading."""
@@ -77,17 +149,17 @@ class StoredTree:
         try:
             return open(local, "rb")
         except FileNotFoundError:
-            raise Corrupted(f"{self.root}: {path} is missing from the store.") from None
+            raise Corrupted(f"{path} of {self.root} is missing from the store.") from None
 
     def local_path(self, path: str) -> str:
         """Return where the blob of one file lies."""
-        item = find_file(self, path)
-        assert isinstance(item, ManifestFile)
-        return self._store.blob_path(item.digest)
+        if path not in self._files:
+            raise no_such_file(self, path)
+        return self._store.blob_path(self._files[path].digest)
 
 
-class Store:
-    """Blobs, manifests and views in one folder. Any number of processes may use it at a time."""
+class LocalStore:
+    """Blobs, manifests and views in one folder; see `Store` for what each method promises."""
 
     def __init__(self, root: str) -> None:
         self._root = os.path.abspath(root)
@@ -95,18 +167,11 @@ class Store:
     # --- keep -----------------------------------------------------------------------------------------------------
 
     def import_tree(self, tree: Tree, progress: Progress | None = None) -> Manifest:
-        """Keep the files of a tree; when this returns they survive a power cut.
-
-        Raises
-        ------
-        Conflict
-            If a file changes while it is copied.
-        Unavailable
-            If the disk is full or may not be written. Nothing is left behind.
-        """
+        """Keep the files of a tree; when this returns they survive a power cut."""
         items = sorted(tree.files(), key=lambda item: item.path.encode())
+        _check_paths(tree.root, [item.path for item in items])
         advance = _counter(sum(item.size_bytes for item in items), progress)
-        with Staging(self._root) as staging:
+        with Staging(self._root) as staging, storing(f"The files of {tree.root}", self._root):
             files = tuple(self._stage_file(staging, tree, item, advance) for item in items)
             manifest = _with_digest(Manifest(root=tree.root, is_file=tree.is_file, files=files))
             self._stage_manifest(staging, manifest)
@@ -114,23 +179,28 @@ class Store:
         return manifest
 
     def _stage_file(self, staging: Staging, tree: Tree, item: TreeFile, advance: Callable[[int], None]) -> ManifestFile:
-        path = check_relative_path(item.path)
-        local = tree.local_path(path)
-        if local is None:
-            with tree.open(path) as stream:
+        local = tree.local_path(item.path)
+        with tree.open(item.path) as stream, storing(f"{item.path} of {tree.root}", self._root):
+            if local is None:
                 name, digest, size = staging.write_stream(stream, advance)
-        else:
-            name, digest, size = staging.copy_file(local, advance)
+            else:
+                name, digest, size = staging.copy_file(stream.fileno(), local, advance)
         if size != item.size_bytes:
-            raise Conflict(f"{path} changed while it was read; nothing was registered. Try again when it rests.")
+            raise Conflict(f"{local or item.path} changed while it was read; nothing was registered. Try again when it rests.")
         staging.keep(name, self.blob_path(digest))
-        return ManifestFile(path=path, size_bytes=size, digest=digest)
+        return ManifestFile(path=item.path, size_bytes=size, digest=digest)
 
     def _stage_manifest(self, staging: Staging, manifest: Manifest) -> None:
         import io
 
         name, _, _ = staging.write_stream(io.BytesIO(_canonical(manifest)), lambda _: None)
         staging.keep(name, self._manifest_path(manifest.digest))
+
+    @contextmanager
+    def scratch(self) -> Iterator[str]:
+        """Give a private folder that goes with the context."""
+        with Staging(self._root) as staging:
+            yield staging.folder
 
     # --- read -----------------------------------------------------------------------------------------------------
 
@@ -139,24 +209,18 @@ class Store:
         return digest_path(os.path.join(self._root, "blobs"), digest)
 
     def load_manifest(self, digest: str) -> Manifest:
-        """Return a kept tree's manifest, checked against its hash.
-
-        Raises
-        ------
-        NotFound
-            If there is none.
-        Corrupted
-            If its bytes do not match its name.
-        """
+        """Return a kept tree's manifest, checked against its hash."""
         from blake3 import blake3
 
+        if not _is_digest(digest):
+            raise NotFound(f'The store has no manifest "{digest[:64]}": a digest has 64 hex digits.')
         try:
             with open(self._manifest_path(digest), "rb") as stream:
                 text = stream.read()
         except FileNotFoundError:
             raise NotFound(f"The store has no manifest {digest[:12]}….") from None
         if blake3(text).hexdigest() != digest:
-            raise Corrupted(f"Manifest {digest[:12]}… is damaged in the store.")
+            raise Corrupted(f"Manifest {digest[:12]}… is damaged in the store {self._root}. Register its files again to mend it.")
         return from_dict(Manifest, json.loads(text)).replace(digest=digest)
 
     def open_tree(self, manifest: Manifest) -> StoredTree:
@@ -164,38 +228,40 @@ class Store:
         return StoredTree(self, manifest)
 
     def view(self, manifest: Manifest) -> str:
-        """Return a read-only folder that holds the tree under its root's name: links, nothing is copied.
-
-        Processes may ask at once; a half-made view is never seen.
-
-        Raises
-        ------
-        Corrupted
-            If a blob is missing or has the wrong length.
-        """
+        """Return a read-only folder that holds the tree under its root's name: links, nothing is copied."""
         target = os.path.join(self._root, "views", manifest.digest)
-        if os.path.isdir(target):
-            self._check_lengths(manifest)
-            return target
-        with Staging(self._root) as staging, translated_errors(target):
-            scratch = os.path.join(staging._folder, "view")
-            for item in manifest.files:
-                self._link(item, os.path.join(scratch, _path_below_root(manifest, item)))
-            _make_read_only(scratch)
-            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-            _publish_folder(scratch, target)
+        if not self._is_view_whole(manifest, target):
+            self._make_view(manifest, target)
         return target
 
-    def _check_lengths(self, manifest: Manifest) -> None:
-        for item in manifest.files:
-            path = self.blob_path(item.digest)
-            if not os.path.isfile(path) or os.path.getsize(path) != item.size_bytes:
-                raise Corrupted(f"{item.path} is missing or damaged in the store ({item.digest[:12]}…).")
+    def _is_view_whole(self, manifest: Manifest, target: str) -> bool:
+        """Say whether each file of a view is its blob: a power cut may take a link, healing a blob gives it a new inode."""
+        try:
+            for item in manifest.files:
+                seen = os.stat(os.path.join(target, _path_below_root(manifest, item)))
+                if seen.st_size != item.size_bytes or not os.path.samestat(seen, os.stat(self.blob_path(item.digest))):
+                    return False
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def _make_view(self, manifest: Manifest, target: str) -> None:
+        with Staging(self._root) as staging, storing("A view of the files", self._root, "nothing was opened"):
+            scratch = os.path.join(staging.folder, "view")
+            for item in manifest.files:
+                self._link(item, os.path.join(scratch, _path_below_root(manifest, item)))
+            for folder, _, _ in os.walk(scratch):
+                if folder != scratch:  # one that is to be moved must be writable
+                    os.chmod(folder, 0o555)
+            if os.path.lexists(target):
+                os.chmod(target, 0o755)
+                os.rename(target, os.path.join(staging.folder, "damaged"))
+            _publish_view(scratch, target)
 
     def _link(self, item: ManifestFile, target: str) -> None:
         blob = self.blob_path(item.digest)
         if not os.path.isfile(blob) or os.path.getsize(blob) != item.size_bytes:
-            raise Corrupted(f"{item.path} is missing or damaged in the store ({item.digest[:12]}…).")
+            raise Corrupted(f"{item.path} is missing or damaged in the store ({item.digest[:12]}…). Register its content again to mend it.")
         os.makedirs(os.path.dirname(target), exist_ok=True)
         try:
             os.link(blob, target)
@@ -203,26 +269,22 @@ class Store:
             os.symlink(blob, target)
 
     def checkout(self, manifest: Manifest, folder: str, progress: Progress | None = None) -> list[str]:
-        """Copy the tree into a folder, each file checked against its hash; return what was written, relative to it.
+        """Copy the tree into a folder, each file checked against its hash; return the paths, relative to it."""
+        from .checkout import Checkout
 
-        A file that is there already with the same content is left alone.
-
-        Raises
-        ------
-        Conflict
-            If something else is in the way, or the way leads through a link.
-        Corrupted
-            If a blob does not match its hash; it gets no final name.
-        """
         targets = [(item, _path_below_root(manifest, item)) for item in manifest.files]
-        missing = [(item, path) for item, path in targets if not _is_there(folder, path, item)]
-        advance = _counter(sum(item.size_bytes for item, _ in missing), progress)
-        for item, path in missing:
-            target = os.path.join(folder, path)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            copy_verified(self.blob_path(item.digest), target, item.digest, item.path)
-            advance(item.size_bytes)
+        with Checkout(folder) as target:
+            missing = [(item, path) for item, path in targets if not target.has(path, item)]
+            advance = _counter(sum(item.size_bytes for item, _ in missing), progress)
+            for item, path in missing:
+                target.write(self.blob_path(item.digest), path, item)
+                advance(item.size_bytes)
         return [path for _, path in targets]
+
+    def holds(self, manifest: Manifest) -> bool:
+        """Say whether a tree's manifest and all its blobs are there."""
+        needed = [self._manifest_path(manifest.digest), *(self.blob_path(item.digest) for item in manifest.files)]
+        return all(os.path.exists(path) for path in needed)
 
     def verify(self, manifest: Manifest) -> list[str]:
         """Read every byte of a tree and return the paths that are missing or damaged."""
@@ -235,23 +297,19 @@ class Store:
     # --- clean ----------------------------------------------------------------------------------------------------
 
     def collect(self, live_digests: set[str], *, grace_seconds: float = GRACE_SECONDS) -> int:
-        """Remove what no version names and nobody touched for a while; return the bytes freed.
-
-        The grace time protects registrations that run meanwhile: their files are younger.
-        """
+        """Remove what no version names and nobody touched for a while; return the bytes freed."""
         horizon = time.time() - grace_seconds
         blobs = {item.digest for digest in live_digests for item in self.load_manifest(digest).files}
         freed = 0
         for kind, live in (("manifests", live_digests), ("blobs", blobs)):
             for path in self._paths(kind):
-                if os.path.basename(path) not in live and _last_touched(path) < horizon:
-                    freed += os.path.getsize(path)
-                    os.unlink(path)
+                if os.path.basename(path) not in live:
+                    freed += _remove_old(path, horizon)
         for kind, live in (("views", live_digests), ("tmp", set())):
             for name in _names(os.path.join(self._root, kind)):
                 path = os.path.join(self._root, kind, name)
                 if name not in live and _last_touched(path) < horizon:
-                    _remove_view(path)
+                    remove_folder(path)
         return freed
 
     def _paths(self, kind: str) -> Iterator[str]:
@@ -260,6 +318,43 @@ class Store:
 
     def _manifest_path(self, digest: str) -> str:
         return digest_path(os.path.join(self._root, "manifests"), digest)
+
+
+def check_relative_path(path: str) -> str:
+    """Return a path that stays below where it is joined, on every system.
+
+    Raises
+    ------
+    InvalidInput
+        If it is absolute, climbs, or has parts that some file system would understand in its own way.
+    """
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or any(char == "\\" or ord(char) < 32 or ord(char) == 127 for char in path):
+        raise InvalidInput(f"{path!r} cannot be a path in a model: no part may be empty, . or .., no character a backslash or a control.")
+    return path
+
+
+def _check_paths(root: str, paths: list[str]) -> None:
+    if "/" in check_relative_path(root):
+        raise InvalidInput(f'"{root}" cannot be the name of a model\'s root.')
+    seen = set()
+    for path in paths:
+        if check_relative_path(path) in seen:
+            raise InvalidInput(f'"{path}" is in the model twice.')
+        seen.add(path)
+    both = next((way for path in paths for way in _ancestors(path) if way in seen), None)
+    if both is not None:
+        raise InvalidInput(f'"{both}" is a file and a folder at once.')
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and all(char in "0123456789abcdef" for char in text)
 
 
 def _canonical(manifest: Manifest) -> bytes:
@@ -291,53 +386,41 @@ def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
     return advance
 
 
-def _is_there(folder: str, path: str, item: ManifestFile) -> bool:
-    """Say whether the same file is there; refuse links on the way and other content."""
-    way = folder
-    for part in path.split("/"):
-        way = os.path.join(way, part)
-        if os.path.islink(way):
-            raise Conflict(f"{way} is a link; nothing is written through links. Remove it or choose another folder.")
-    if not os.path.lexists(way):
-        return False
-    if not os.path.isfile(way) or os.path.getsize(way) != item.size_bytes or hash_file(way) != item.digest:
-        raise Conflict(f"{way} exists with other content; nothing was overwritten. Remove it or choose another folder.")
-    return True
-
-
-def _make_read_only(folder: str) -> None:
-    for path, _, _ in os.walk(folder, topdown=False):
-        os.chmod(path, 0o555)
-
-
-def _publish_folder(scratch: str, target: str) -> None:
-    os.chmod(scratch, 0o755)  # a folder must be writable to be moved
+def _publish_view(scratch: str, target: str) -> None:
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
     try:
         os.rename(scratch, target)
     except OSError:
         if not os.path.isdir(target):
             raise
-        _remove_view(scratch)  # another process was quicker; its view is the same
-        return
+        return  # another process was quicker; its view is the same
     os.chmod(target, 0o555)
     flush_folder(os.path.dirname(target))
 
 
-def _remove_view(folder: str) -> None:
-    import shutil
+def _remove_old(path: str, horizon: float) -> int:
+    """Remove a file that nobody touched since; return its length. Another collection may have been quicker."""
+    with suppress(FileNotFoundError):
+        status = os.lstat(path)
+        if max(status.st_mtime, status.st_ctime) < horizon:
+            os.unlink(path)
+            return status.st_size
+    return 0
 
-    for path, _, _ in os.walk(folder):
-        os.chmod(path, 0o755)
-    shutil.rmtree(folder, ignore_errors=True)
 
-
-def _last_touched(path: str) -> float:
-    status = os.lstat(path)
-    return max(status.st_mtime, status.st_ctime)
+def _last_touched(folder: str) -> float:
+    """Return when anything in a folder changed last; a large file may be written into it for long."""
+    newest = 0.0
+    for place, _, names in os.walk(folder):
+        for path in (place, *(os.path.join(place, name) for name in names)):
+            with suppress(FileNotFoundError):
+                status = os.lstat(path)
+                newest = max(newest, status.st_mtime, status.st_ctime)
+    return newest
 
 
 def _names(folder: str) -> list[str]:
     return os.listdir(folder) if os.path.isdir(folder) else []
 
 
-__all__ = ["Store", "StoredTree", "check_relative_path", "open_store"]
+__all__ = ["LocalStore", "StoredTree", "check_relative_path", "open_store"]

@@ -11,20 +11,23 @@ import contextlib
 import errno
 import os
 import secrets
-import stat
-import threading
 
 from blake3 import blake3
 
 from ..errors import Conflict, Corrupted, Unavailable
+from ..settings import flush_folder, make_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
+    Written = tuple[str, str, int]  # private name, digest, length
+
 STEP_BYTES = 64 << 20
 SMALL_BYTES = 4 << 20
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def digest_path(folder: str, digest: str) -> str:
@@ -40,74 +43,49 @@ class Staging:
     """
 
     def __init__(self, root: str) -> None:
-        self._folder = os.path.join(root, "tmp", secrets.token_hex(8))
+        self._root = root
+        self.folder = os.path.join(root, "tmp", secrets.token_hex(8))
         self._waiting: list[tuple[str, str]] = []
 
     def __enter__(self) -> Staging:
-        with translated_errors(self._folder):
-            os.makedirs(self._folder, mode=0o700)
+        with storing("The model's files", self._root):
+            make_folder(self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name, _target in self._waiting:
-            _remove(name)
-        _remove_folder(self._folder)
+        remove_folder(self.folder)
 
-    def copy_file(self, source: str, advance: Callable[[int], None]) -> tuple[str, str, int]:
-        """Copy a local file; return its private name, digest and length.
+    def copy_file(self, source: int, what: str, advance: Callable[[int], None]) -> Written:
+        """Copy an open regular file; return its private name, digest and length. Messages call it `what`.
 
         Raises
         ------
         Conflict
             If it changes while it is copied.
         """
-        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        before, name = os.fstat(source), self._new_name()
+        target = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
         try:
-            before = os.fstat(handle)
-            if not stat.S_ISREG(before.st_mode):
-                raise Conflict(f"{source} became something else than a file while it was read; nothing was registered.")
-            name, digest, size = self._copy_handle(handle, before.st_size, advance)
-            after = os.fstat(handle)
-            if size != before.st_size or (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
-                _remove(name)
-                raise Conflict(f"{source} changed while it was read; nothing was registered. Try again when it rests.")
-            return name, digest, size
+            digest, size = copy_and_hash(source, target, before.st_size, advance)
         finally:
-            os.close(handle)
+            os.close(target)
+        after = os.fstat(source)
+        if size != before.st_size or (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
+            raise Conflict(f"{what} changed while it was read; nothing was registered. Try again when it rests.")
+        return name, digest, size
 
-    def _copy_handle(self, source: int, size: int, advance: Callable[[int], None]) -> tuple[str, str, int]:
-        name = self._new_name()
-        with translated_errors(name):
-            target = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-            try:
-                if size <= SMALL_BYTES:
-                    data = _read_all(source, size)
-                    _write_all(target, data)
-                    advance(len(data))
-                    return name, blake3(data).hexdigest(), len(data)
-                return name, *_copy_and_hash(source, target, size, name, advance)
-            except BaseException:
-                _remove(name)
-                raise
-            finally:
-                os.close(target)
-
-    def write_stream(self, stream: BinaryIO, advance: Callable[[int], None]) -> tuple[str, str, int]:
+    def write_stream(self, stream: BinaryIO, advance: Callable[[int], None]) -> Written:
         """Write what a stream gives; return the private name, digest and length."""
         name, hasher, size = self._new_name(), blake3(), 0
-        with translated_errors(name):
-            target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-            try:
-                while data := stream.read(SMALL_BYTES):
-                    _write_all(target, data)
-                    hasher.update(data)
-                    size += len(data)
-                    advance(len(data))
-            except BaseException:
-                _remove(name)
-                raise
-            finally:
-                os.close(target)
+        target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        try:
+            while data := stream.read(SMALL_BYTES):
+                _write_all(target, data)
+                hasher.update(data)
+                size += len(data)
+                advance(len(data))
+        finally:
+            os.close(target)
         return name, hasher.hexdigest(), size
 
     def keep(self, name: str, target: str) -> None:
@@ -115,42 +93,53 @@ class Staging:
         self._waiting.append((name, target))
 
     def publish(self) -> None:
-        """Flush everything that waits, then give it its final names, then flush the folders."""
-        with translated_errors(self._folder):
-            _flush([name for name, _ in self._waiting])
-            folders = set()
-            for name, target in self._waiting:
-                folders.update(_make_folders(os.path.dirname(target)))
-                os.chmod(name, 0o444)
-                _link(name, target)
-            for folder in sorted(folders):
-                flush_folder(folder)
+        """Flush everything that waits, then give it its final names, then flush the folders.
+
+        What a final name holds already is checked, not written again; a damaged file is replaced.
+        """
+        fresh = [(name, target) for name, target in self._waiting if not _is_kept(target)]
+        folders = {folder for _, target in self._waiting for folder in self._way_to(target)}
+        for name, target in fresh:
+            make_folder(os.path.dirname(target))
+            os.chmod(name, 0o444)
+        _flush([name for name, _ in fresh])
+        for name, target in fresh:
+            _give_name(name, target)
+        # Also where nothing is new here: another process may have made the name a moment ago and not flushed it yet.
+        _flush(sorted(folders))
+
+    def _way_to(self, target: str) -> list[str]:
+        folder = os.path.dirname(target)
+        return [folder, os.path.dirname(folder), self._root, os.path.dirname(self._root)]
 
     def _new_name(self) -> str:
-        return os.path.join(self._folder, secrets.token_hex(8))
+        return os.path.join(self.folder, secrets.token_hex(8))
 
 
-class translated_errors:
-    """Turn an error of the file system into one clear line that names the path."""
+class storing:
+    """Turn an error of the file system into one clear line: what, where, why, and what would be right."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, what: str, root: str, then: str = "nothing was registered") -> None:
+        self._what, self._root, self._then = what, root, then
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, OSError):
-            reasons = {
-                errno.ENOSPC: "the disk is full; nothing was registered",
-                errno.EDQUOT: "your disk quota is used up; nothing was registered",
-                errno.EFBIG: "a file is larger than this process may write; nothing was registered",
-                errno.EROFS: "the file system is read-only",
-                errno.EACCES: "you may not write there",
-                errno.EPERM: "you may not write there",
-            }
-            reason = reasons.get(error.errno or 0, error.strerror or str(error))
-            raise Unavailable(f"The store cannot keep {error.filename or self._path}: {reason}.") from None
+            reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+            advice = "Set MODELREG_STORE to a folder with room that you may write."
+            raise Unavailable(f"{self._what} cannot be kept in {self._root}: {reason}; {self._then}. {advice}") from None
+
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your disk quota is used up",
+    errno.EFBIG: "it is larger than this process may write",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "you may not write there",
+    errno.EPERM: "you may not write there",
+}
 
 
 def hash_file(path: str) -> str:
@@ -160,78 +149,91 @@ def hash_file(path: str) -> str:
     return str(blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest())
 
 
-def copy_verified(source: str, target: str, digest: str, what: str) -> None:
-    """Copy a blob to a user's folder under its final name only when the bytes match its digest.
+def copy_verified(blob: str, folder: int, name: str, digest: str, what: str) -> None:
+    """Copy a blob to `name` in an open folder; it gets that name only when the bytes match the digest.
 
     Raises
     ------
     Corrupted
         If they do not; the message names the file.
+    FileExistsError
+        If something has the name.
     """
-    scratch = f"{target}.{secrets.token_hex(4)}.part"
+    scratch = f".{secrets.token_hex(8)}.part"
     try:
-        handle = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        source = os.open(blob, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise Corrupted(f"{what} is missing from the store ({digest[:12]}…).") from None
     try:
-        copy = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        copy = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
         try:
-            found, _ = _copy_and_hash(handle, copy, os.fstat(handle).st_size, scratch, lambda _: None)
+            found, _ = copy_and_hash(source, copy, os.fstat(source).st_size, lambda _: None)
         finally:
             os.close(copy)
         if found != digest:
-            raise Corrupted(f"{what} is damaged in the store: its bytes are {found[:12]}…, not {digest[:12]}…. Nothing was written for it.")
-        os.replace(scratch, target)
-    except OSError as error:
-        raise Unavailable(f"{target} cannot be written: {error.strerror}.") from None
+            raise Corrupted(f"{what} is damaged in the store: its bytes are {found[:12]}…, not {digest[:12]}….")
+        _name_in(folder, scratch, name)
     finally:
-        os.close(handle)
-        _remove(scratch)
+        os.close(source)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(scratch, dir_fd=folder)
 
 
-def flush_folder(path: str) -> None:
-    """Make the names in a folder survive a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def copy_and_hash(source: int, target: int, size: int, advance: Callable[[int], None]) -> tuple[str, int]:
+    """Copy from one open file to another; return the digest of what was written and its length.
+
+    `size` is what is expected; a source that goes on behind it is not read to its end.
+    """
+    if size > SMALL_BYTES:
+        return _copy_and_hash_large(source, target, size, advance)
+    hasher, done = blake3(), 0
+    while done <= size and (data := os.read(source, size - done + 1)):
+        _write_all(target, data)
+        hasher.update(data)
+        done += len(data)
+        advance(len(data))
+    return hasher.hexdigest(), done
 
 
-def _copy_and_hash(source: int, target: int, size: int, name: str, advance: Callable[[int], None]) -> tuple[str, int]:
+def _copy_and_hash_large(source: int, target: int, size: int, advance: Callable[[int], None]) -> tuple[str, int]:
     """Copy in steps while a thread hashes the pages that were written."""
-    hasher = blake3()
-    done = 0
-    worker: threading.Thread | None = None
-    while True:
-        copied = _copy_step(source, target, done)
-        if worker:
-            worker.join()
-        if not copied:
-            break
-        worker = threading.Thread(target=_hash_range, args=(hasher, target, done, copied))
-        worker.start()
-        done += copied
-        advance(copied)
-    return str(hasher.hexdigest()), done
+    from concurrent.futures import ThreadPoolExecutor
+
+    hasher, done = blake3(), 0
+    with ThreadPoolExecutor(1) as thread:
+        hashing = None
+        while done <= size and (copied := _copy_step(source, target, done)):
+            if hashing:
+                hashing.result()
+            hashing = thread.submit(_hash_range, hasher, target, done, copied)
+            done += copied
+            advance(copied)
+        if hashing:
+            hashing.result()
+    return hasher.hexdigest(), done
 
 
 def _copy_step(source: int, target: int, offset: int) -> int:
-    """Copy one step in the kernel; return the bytes copied, 0 at the end of the file."""
+    """Copy one step, in the kernel where it can; return the bytes copied, 0 at the end of the file."""
     done = 0
     while done < STEP_BYTES:
         try:
-            count = os.copy_file_range(source, target, STEP_BYTES - done, offset + done, offset + done)
+            count = _copy_in_kernel(source, target, STEP_BYTES - done, offset + done)
         except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            if error.errno not in _NO_KERNEL_COPY:
                 raise
-            # Two file systems that cannot copy between them in the kernel.
             data = os.pread(source, SMALL_BYTES, offset + done)
             count = os.pwrite(target, data, offset + done) if data else 0
         if count == 0:
             break
         done += count
     return done
+
+
+def _copy_in_kernel(source: int, target: int, count: int, offset: int) -> int:
+    if not hasattr(os, "copy_file_range"):
+        raise OSError(errno.ENOSYS, "no copy_file_range here")
+    return os.copy_file_range(source, target, count, offset, offset)
 
 
 def _hash_range(hasher: blake3, handle: int, offset: int, size: int) -> None:
@@ -242,13 +244,6 @@ def _hash_range(hasher: blake3, handle: int, offset: int, size: int) -> None:
         hasher.update(view)
 
 
-def _read_all(handle: int, size: int) -> bytes:
-    parts = []
-    while data := os.read(handle, size + 1):
-        parts.append(data)
-    return b"".join(parts)
-
-
 def _write_all(handle: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
@@ -256,7 +251,7 @@ def _write_all(handle: int, data: bytes) -> None:
 
 
 def _flush(names: list[str]) -> None:
-    """Flush files; from a handful on, one flush of the whole file system is cheaper than one for each."""
+    """Flush files or folders; from a handful on, one flush of the whole file system is cheaper than one for each."""
     if len(names) > 8 and _sync_file_system(names[0]):
         return
     for name in names:
@@ -284,38 +279,51 @@ def _sync_file_system(name: str) -> bool:
         os.close(handle)
 
 
-def _make_folders(folder: str) -> list[str]:
-    """Make a folder and its parents; return those whose names must be flushed."""
-    touched = [folder]
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-        touched.append(folder)
-    os.makedirs(touched[0], mode=0o700, exist_ok=True)
-    return touched
+def _is_kept(target: str) -> bool:
+    """Say whether a final name holds what it says; its age begins anew, so that no collection takes it meanwhile."""
+    try:
+        is_whole = hash_file(target) == os.path.basename(target)
+        if is_whole:
+            with contextlib.suppress(PermissionError):  # another user's blob, in a shared store
+                os.utime(target)
+    except FileNotFoundError:
+        return False
+    return is_whole
 
 
-def _link(name: str, target: str) -> None:
-    """Give a file its final name; a blob that is there already is the same content and is kept."""
+def _give_name(name: str, target: str) -> None:
+    """Give a flushed file its final name."""
+    if os.path.lexists(target) and not _is_kept(target):
+        os.replace(name, target)  # a damaged blob is healed by registering its content again
+        return
     try:
         os.link(name, target)
-    except FileExistsError:
-        if os.path.getsize(target) != os.path.getsize(name):
-            os.replace(name, target)  # a damaged blob is healed by registering its content again
-            return
+    except FileExistsError:  # another process was quicker with the same content
+        pass
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+        if error.errno not in _NO_LINKS:
             raise
         os.replace(name, target)  # no hard links here; a rename is atomic too
-        return
-    os.unlink(name)
 
 
-def _remove(name: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name)
+def _name_in(folder: int, scratch: str, name: str) -> None:
+    """Give a file of an open folder its name, unless something has it."""
+    try:
+        os.link(scratch, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def _remove_folder(folder: str) -> None:
+def remove_folder(folder: str) -> None:
+    """Remove a folder and all in it, read-only folders too; what is gone already is no error."""
     import shutil
 
+    for path, _, _ in os.walk(folder):
+        with contextlib.suppress(OSError):
+            os.chmod(path, 0o700)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+__all__ = ["Staging", "copy_verified", "digest_path", "flush_folder", "hash_file", "remove_folder", "storing"]

@@ -1,0 +1,137 @@
+"""Writing into a person's folder: never through a link, never over a file, and all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from ..errors import Conflict, Unavailable
+from .blobs import copy_verified, hash_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..trees import ManifestFile
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Checkout:
+    """A folder that receives files. Used as a context: after an error it is as it was before.
+
+    Folders are opened one by one, each from the one above it, so that a link which somebody puts in the way meanwhile
+    is met and not followed.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = os.path.abspath(folder)
+        self._made: list[str] = []  # folders above and including the target
+        self._written: list[str] = []  # paths below it; a folder's ends with /
+
+    def __enter__(self) -> Checkout:
+        try:
+            with self._translated(self._folder):
+                self._make_above(self._folder)
+                self._handle = os.open(self._folder, _FOLDER)
+        except BaseException:
+            self._undo()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is not None:
+                self._undo()
+        finally:
+            os.close(self._handle)
+
+    def has(self, path: str, item: ManifestFile) -> bool:
+        """Say whether a file is there with the same content.
+
+        Raises
+        ------
+        Conflict
+            If anything else is in its way.
+        """
+        place = self._folder
+        for part in path.split("/"):
+            if place != self._folder and os.path.lexists(place) and not os.path.isdir(place):
+                raise self._in_the_way(place)
+            place = os.path.join(place, part)
+            if os.path.islink(place):
+                raise self._is_link(place)
+        if not os.path.lexists(place):
+            return False
+        with self._translated(place):
+            if not os.path.isfile(place) or os.path.getsize(place) != item.size_bytes or hash_file(place) != item.digest:
+                raise self._in_the_way(place)
+        return True
+
+    def write(self, blob: str, path: str, item: ManifestFile) -> None:
+        """Copy a blob to a path that `has` said is free.
+
+        Raises
+        ------
+        Corrupted
+            If the blob does not match its digest.
+        Conflict
+            If something came into the way meanwhile.
+        Unavailable
+            If the disk is full or may not be written.
+        """
+        place = os.path.join(self._folder, path)
+        with self._translated(place), self._opened_parent(path) as (parent, name):
+            copy_verified(blob, parent, name, item.digest, item.path)
+            self._written.append(path)
+
+    @contextlib.contextmanager
+    def _opened_parent(self, path: str) -> Iterator[tuple[int, str]]:
+        """Open the folder that holds a path, made where it is missing; give it with the path's last part."""
+        *parts, name = path.split("/")
+        parent = os.dup(self._handle)
+        try:
+            for index, part in enumerate(parts):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=parent)
+                    self._written.append("/".join(parts[: index + 1]) + "/")
+                inner = os.open(part, _FOLDER, dir_fd=parent)
+                os.close(parent)
+                parent = inner
+            yield parent, name
+        finally:
+            os.close(parent)
+
+    def _make_above(self, folder: str) -> None:
+        if os.path.isdir(folder):
+            return
+        self._make_above(os.path.dirname(folder))
+        os.mkdir(folder)
+        self._made.append(folder)
+
+    def _undo(self) -> None:
+        """Remove what was written, as far as that can be done."""
+        for path in reversed(self._written):
+            with contextlib.suppress(OSError), self._opened_parent(path.rstrip("/")) as (parent, name):
+                (os.rmdir if path.endswith("/") else os.unlink)(name, dir_fd=parent)
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+    @contextlib.contextmanager
+    def _translated(self, place: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno == errno.ELOOP or (error.errno == errno.ENOTDIR and os.path.islink(place)):
+                raise self._is_link(place) from None
+            if error.errno in (errno.EEXIST, errno.ENOTDIR):
+                raise self._in_the_way(place) from None
+            raise Unavailable(f"{place} cannot be written: {error.strerror}; nothing was downloaded.") from None
+
+    def _in_the_way(self, place: str) -> Conflict:
+        return Conflict(f"{place} exists with other content; nothing was overwritten. Remove it or choose another folder.")
+
+    def _is_link(self, place: str) -> Conflict:
+        return Conflict(f"{place} is a link; nothing is written through links. Remove it or choose another folder.")
