@@ -133,7 +133,7 @@ def test_a_version_left_out_is_the_next_one(az: Az, mlflow_model: Path, register
     assert az("az ml model create --name run-model-example --path mlflow-model/model.pkl")["version"] == "2"
 
 
-@pytest.mark.xfail(strict=True, raises=NotFound, reason="jobs come in a later version")
+@pytest.mark.xfail(strict=True, raises=NotFound, reason="jobs come in a later issue")
 def test_a_model_is_created_from_a_job_output(az: Az) -> None:
     az(
         "az ml model create --name run-model-example --version 1 "
@@ -141,7 +141,7 @@ def test_a_model_is_created_from_a_job_output(az: Az) -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, raises=NotFound, reason="datastores beyond the default one come in a later version")
+@pytest.mark.xfail(strict=True, raises=NotFound, reason="datastores beyond the default one come in a later issue")
 def test_a_model_is_created_from_a_datastore_of_ones_own(az: Az) -> None:
     az("az ml model create --name my-model --version 1 --path azureml://datastores/myblobstore/paths/models/cifar10/cifar.pt")
 
@@ -228,29 +228,30 @@ def test_a_scoring_script_of_ones_own_is_deployed(az: Az, mlflow_model: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("line", "error"),
+    ("line", "error", "what"),
     [
-        pytest.param("az ml job create -f job.yml", NotYet, id="jobs"),
-        pytest.param("az ml job download --name my_job --output-name my_model", NotYet, id="job-outputs"),
-        pytest.param("az ml datastore create -f datastore.yml", ModelRegistryError, id="datastores-beyond-the-default-one"),
-        pytest.param("az ml data create -f data.yml", NotYet, id="data-assets"),
-        pytest.param("az ml environment create -f environment.yml", NotYet, id="environments"),
-        pytest.param("az ml registry create -f registry.yml", NotYet, id="registries"),
-        pytest.param(
+        ("az ml job create -f job.yml", NotYet, "jobs"),
+        ("az ml job download --name my_job --output-name my_model", NotYet, "jobs"),
+        ("az ml datastore create -f datastore.yml", ModelRegistryError, "datastores beyond the default one"),
+        ("az ml data create -f data.yml", NotYet, "data assets"),
+        ("az ml environment create -f environment.yml", NotYet, "environments"),
+        ("az ml registry create -f registry.yml", NotYet, "registries"),
+        (
             "az ml model share --name run-model-example --version 1 --registry-name my-registry "
             "--share-with-name shared --share-with-version 1",
             NotFound,
-            id="sharing-into-a-registry",
+            "registries",
         ),
-        pytest.param("az ml batch-endpoint create --name my-batch-endpoint --model azureml:my_model:latest", NotYet, id="batch-endpoints"),
-        pytest.param("az ml batch-deployment create -f batch-deployment.yml --set-default", NotYet, id="batch-deployments"),
-        pytest.param('az ml online-endpoint update --name my-endpoint --traffic "blue=90 green=10"', ModelRegistryError, id="blue-green"),
-        pytest.param("az ml model package --name run-model-example --version 1 -f package.yml", ModelRegistryError, id="packages"),
+        ("az ml batch-endpoint create --name my-batch-endpoint --model azureml:my_model:latest", NotYet, "batch endpoints"),
+        ("az ml batch-deployment create -f batch-deployment.yml --set-default", NotYet, "batch endpoints"),
+        ('az ml online-endpoint update --name my-endpoint --traffic "blue=90 green=10"', ModelRegistryError, "blue/green"),
+        ("az ml model package --name run-model-example --version 1 -f package.yml", ModelRegistryError, "packages"),
     ],
+    ids=lambda value: value.split(" -")[0] if isinstance(value, str) and value.startswith("az ml ") else None,
 )
-def test_what_a_later_version_brings(
-    line: str, error: type[ModelRegistryError], az: Az, registered: None, request: pytest.FixtureRequest
+def test_what_a_later_issue_brings(
+    line: str, error: type[ModelRegistryError], what: str, az: Az, registered: None, request: pytest.FixtureRequest
 ) -> None:
-    request.applymarker(pytest.mark.xfail(strict=True, raises=error, reason="a later version brings it"))
+    request.applymarker(pytest.mark.xfail(strict=True, raises=error, reason=f"{what} come in a later issue"))
     Path("job.yml").write_text(JOB)
     az(line)

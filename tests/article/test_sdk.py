@@ -141,7 +141,7 @@ def test_a_model_is_an_input_of_a_job_one_can_already_write(ml_client: MLClient)
     assert my_job_outputs["output_folder"].type == "custom_model"
 
 
-@pytest.mark.xfail(strict=True, raises=ImportError, reason="jobs come in a later version")
+@pytest.mark.xfail(strict=True, raises=ImportError, reason="jobs come in a later issue")
 def test_a_job_takes_a_model(ml_client: MLClient) -> None:
     from jupyter_modelreg import Input, command
 
@@ -155,17 +155,17 @@ def test_a_job_takes_a_model(ml_client: MLClient) -> None:
     ml_client.jobs.create_or_update(job)
 
 
-@pytest.mark.xfail(strict=True, raises=NotYet, reason="batch endpoints come in a later version")
+@pytest.mark.xfail(strict=True, raises=NotYet, reason="batch endpoints come in a later issue")
 def test_a_batch_endpoint_is_invoked(ml_client: MLClient) -> None:
     ml_client.batch_endpoints.invoke(endpoint_name="my-batch-endpoint")
 
 
-@pytest.mark.xfail(strict=True, raises=NotYet, reason="jobs come in a later version")
+@pytest.mark.xfail(strict=True, raises=NotYet, reason="jobs come in a later issue")
 def test_the_jobs_are_listed(ml_client: MLClient) -> None:
     ml_client.jobs.list()
 
 
-@pytest.mark.xfail(strict=True, raises=ModelRegistryError, reason="registries come in a later version")
+@pytest.mark.xfail(strict=True, raises=ModelRegistryError, reason="registries come in a later issue")
 def test_a_model_is_shared_into_a_registry(ml_client: MLClient, registered: Model) -> None:
     ml_client.models.share(
         name="run-model-example", version="1", registry_name="my-registry", share_with_name="shared", share_with_version="1"
