@@ -220,7 +220,7 @@ def convert(value: Any, wanted: Any, path: str) -> Any:
 
     options = wanted.__args__ if isinstance(wanted, types.UnionType) else (wanted,)
     if value is None:
-        if type(None) in options:
+        if type(None) in options or getattr(wanted, "__name__", "") == "Any":
             return None
         if any(getattr(option, "__origin__", option) in (dict, list, tuple) for option in options):
             return (getattr(options[0], "__origin__", options[0]))()
