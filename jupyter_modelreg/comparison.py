@@ -35,7 +35,14 @@ def compare(first: Model, second: Model) -> Comparison:
 
 def _differences(group: str, left: Mapping[str, str], right: Mapping[str, str]) -> list[Difference]:
     return [
-        Difference(group=group, name=name, first=left.get(name), second=right.get(name), delta=_delta(left.get(name), right.get(name)))
+        Difference(
+            group=group,
+            name=name,
+            first=left.get(name),
+            second=right.get(name),
+            # A package's 1.9 and a tag's 7 are words.
+            delta=_delta(left.get(name), right.get(name)) if group == "metrics" or name == "size_bytes" else None,
+        )
         for name in sorted(left.keys() | right.keys())
         if left.get(name) != right.get(name)
     ]
