@@ -7,6 +7,7 @@ own scope options (``-g``, ``-w``, ``--subscription``) are accepted and mean not
 from __future__ import annotations
 
 import argparse
+import os
 
 from ..errors import InvalidInput, nearest
 from ..records import REQUIRED, Record, field, field_type, fields, from_dict
@@ -68,21 +69,40 @@ def parse_command(operation: Operation, words: Sequence[str], *, prog: str = "")
 def parse_words(operation: Operation, words: Sequence[str], *, prog: str = "") -> tuple[Command, Presentation]:
     """Make the command and say how its answer shall be shown; see :func:`parse_command`."""
     parser = build_parser(operation, prog or f"modelreg {operation.noun} {operation.verb}")
-    if "-h" in words or "--help" in words:
-        raise HelpAsked(parser.format_help())
-    given = vars(parser.parse_args(list(words)))
+    command, presentation, _ = parse_given(parser, operation, words)
+    return command, presentation
+
+
+def parse_given(parser: Parser, operation: Operation, words: Sequence[str]) -> tuple[Command, Presentation, dict[str, Any]]:
+    """Make the command with a parser that a door gave options of its own; their values come third, by name."""
+    given = vars(parse_plain(parser, words))
     values = {item.key: _value_of(parser, item, given) for item in fields(operation.command) if _is_given(item, given)}
     for item in fields(operation.command):
         if item.default is REQUIRED and item.key not in values:
             flags = "/".join(_flags(item))
             raise InvalidInput(f"{parser.prog} needs {flags}. See {parser.prog} --help.", key=item.name)
     shown = {item.name: given[item.name] for item in fields(Presentation) if given.get(item.name) is not None}
-    return from_dict(operation.command, values), from_dict(Presentation, shown)
+    return from_dict(operation.command, values), from_dict(Presentation, shown), given
 
 
-def build_parser(operation: Operation, prog: str) -> Parser:
-    """Build the parser of one operation."""
-    parser = Parser(prog=prog, description=operation.command.__doc__, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_plain(parser: Parser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse with a parser that stands on no operation; see :func:`parse_command` for what is raised."""
+    if "-h" in words or "--help" in words:
+        raise HelpAsked(parser.format_help())
+    return parser.parse_args(list(words))
+
+
+def build_parser(operation: Operation, prog: str, *, about: str = "") -> Parser:
+    """Build the parser of one operation; ``about`` replaces the command's docstring in its help."""
+    bare = "".join(f" [{item.name.upper()}]" for item in fields(operation.command) if item.is_positional)
+    parser = Parser(
+        prog=prog,
+        usage=f"%(prog)s{bare} [options]",
+        description=about or operation.command.__doc__,
+        add_help=False,
+        # argparse makes a formatter for every option, and one that is told no width imports shutil for 3 ms.
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=_columns()),
+    )
     options = parser.add_argument_group("arguments")
     for item in fields(operation.command):
         if item.is_positional:
@@ -96,6 +116,14 @@ def build_parser(operation: Operation, prog: str) -> Parser:
     for flags in _IGNORED:
         parser.add_argument(*[flag for flag in flags if flag not in taken], dest="ignored", help=argparse.SUPPRESS)
     return parser
+
+
+def _columns() -> int:
+    """Return how many columns help may fill."""
+    try:
+        return max(os.get_terminal_size().columns, 40) - 2
+    except OSError:
+        return 78
 
 
 def field_flags(item: Field) -> list[str]:

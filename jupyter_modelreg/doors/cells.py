@@ -6,92 +6,91 @@ packages, its git commit.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import os
 import sys
+import traceback
 from typing import Any
 
 from IPython.core.error import UsageError
 
+from ..commands.model import CreateModel, ShowModel
 from ..entities.model import Lineage, Model
-from ..errors import InvalidInput, NotFound
+from ..errors import InvalidInput, NotFound, nearest
 from ..operations import find_operation
-from .arguments import HelpAsked, Parser, build_parser
+from .arguments import HelpAsked, Parser, build_parser, parse_given, parse_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType
+    from typing import NoReturn, TypeVar
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from .magics import ModelRegMagics
 
+    T = TypeVar("T")
+
 SAMPLE_ROWS = 100
 GIT_SECONDS = 2.0
 
-# Names that a cell's training data usually has; the first whose width fits the model is the sample.
+# Names that a cell's training data usually has; the first that fits the model is the sample.
 SAMPLE_NAMES = ("X_train", "X_test", "X", "x_train", "features", "X_val", "x_test")
 
 
-def model_register(magics: ModelRegMagics, line: str, cell: str) -> Any:
-    """Register a model: the value of the cell's last line, a YAML body with ``-f -``, or files with ``--path``.
+def model_register(magics: ModelRegMagics, line: str, cell: str | None = None) -> Any:
+    """Register a model as a new version, which never changes.
 
-    ``%%model_register churn --tag stage=dev --metrics scores`` runs the cell and registers its last value, or the
-    variable that ``--var`` names, with its signature, the cell's code, packages and git commit.
+    What the cell makes: it runs, and the value of its last line is saved in the safest format known for it::
+
+        %%model_register churn --tag stage=dev --metrics scores
+        scores = {"accuracy": 0.97}
+        LogisticRegression().fit(X, y)
+
+    Files, the body says what they are; or all of it as YAML; or a variable, in one line::
+
+        %%model_register churn --path ./model --type mlflow_model
+        %%model_register -f -
+        %model_register churn --var clf
+
+    Kept with it: the signature and an example of the input (rows of --sample, else of X_train, X_test or X when they
+    fit the model), metrics (--metrics, else a dict "metrics" that the cell assigned), the code, the notebook, its git
+    commit and the packages in use. --help lists every option; {name} and $name put Python values into the line.
     """
     from .magics import Shown, split_words
 
-    parser = _register_parser()
-    given = _parse(parser, split_words(line))
+    given = _parse_register("%model_register" if cell is None else "%%model_register", split_words(line))
     if given is None:
         return None
-    if given.file:
-        model = _from_yaml(cell) if given.file == "-" else _usage("The cell's body is the YAML: write -f -, or use %model_create -f FILE.")
-        return Shown(_registered(magics, model, given), html=_card)
-    if not given.name:
-        _usage("%%model_register needs a name.")
-    if given.path:
-        description = given.description or cell.strip() or None
-        model = Model(
-            name=given.name,
-            version=given.version,
-            path=given.path,
-            type=given.type,
-            description=description,
-            tags=_tags(given),
-            stage=given.stage,
-        )
-        return Shown(_registered(magics, model, given), html=_card)
-    namespace = magics.shell.user_ns
-    before = dict(namespace)
-    value = run_cell(magics.shell, cell)
-    if given.var:
-        value = _variable(namespace, given.var)
-    if value is None:
-        _usage("The cell's last line has no value to register; end it with the model, or name a variable with --var.")
-    registered = _register_value(magics, given, cell, value, namespace, before)
-    return Shown(registered, html=_card)
+    command, own = given
+    if command.file:
+        model = _register_described(magics, command, cell)
+    elif command.path:
+        model = _register_files(magics, command, cell or "")
+    else:
+        model = _register_value(magics, command, own, cell)
+    return Shown(model, html=_card)
 
 
 def model_load(magics: ModelRegMagics, line: str) -> Any:
-    """Return the live object of a version: ``model = %model_load churn:2``."""
-    from ..commands.model import ShowModel
+    """Return the live object of a version: ``model = %model_load churn:2``.
+
+    A file that would run code is refused; --trust loads it all the same. --help lists every option.
+    """
     from ..models import load_model
     from .magics import split_words
 
-    parser = Parser(prog="%model_load", description=model_load.__doc__, add_help=False)
-    parser.add_argument("name", help="NAME, NAME:VERSION or NAME@LABEL.")
-    parser.add_argument("--version", "-v")
-    parser.add_argument("--label", "-l")
+    operation = find_operation("model", "show")
+    parser = build_parser(operation, "%model_load", about="Return the live object of a version.")
     parser.add_argument("--trust", action="store_true", help="Load files even though they can run code.")
-    given = _parse(parser, split_words(line))
+    given = _asked(lambda: parse_given(parser, operation, split_words(line)))
     if given is None:
         return None
+    command, _, own = given
     workspace = magics.workspace()
-    command = ShowModel(name=given.name, version=given.version, label=given.label)
-    value = load_model(workspace, command, trust=given.trust)
-    found = find_operation("model", "show").run(workspace, command)
+    found = operation.run(workspace, command)
+    value = load_model(workspace, ShowModel(name=found.name, version=found.version), trust=own["trust"])
     reference = f"azureml:{found.name}:{found.version}"
     if reference not in magics.loaded_models:
         magics.loaded_models.append(reference)
@@ -99,58 +98,57 @@ def model_load(magics: ModelRegMagics, line: str) -> Any:
 
 
 def model_deploy_cell(magics: ModelRegMagics, line: str, cell: str) -> Any:
-    """Serve a model with the cell as its scoring script: ``%%model_deploy endpoint --model churn:2``.
+    """Serve a model with the cell as its scoring script: ``%%model_deploy churn --model churn:2``.
 
-    The cell defines ``init()`` and ``run(raw_data)``. A failing ``init()`` shows its own traceback.
+    The cell defines ``init()`` and ``run(raw_data)``. The bare word is the endpoint; without --model it is the model,
+    as in ``%model_deploy``. A failing ``init()`` shows its own traceback, and what was served before stays.
     """
     import tempfile
 
-    from ..commands.online import DeployModel
     from .magics import Shown, split_words
 
-    parser = Parser(prog="%%model_deploy", description=model_deploy_cell.__doc__, add_help=False)
-    parser.add_argument("endpoint", help="Name of the endpoint.")
-    parser.add_argument("--model", "-m", required=True, help="NAME, NAME:VERSION or NAME@LABEL.")
-    parser.add_argument("--port", type=int, help="Port on 127.0.0.1; a free one when left out.")
-    given = _parse(parser, split_words(line))
+    operation = find_operation("model", "deploy")
+    given = _asked(lambda: parse_given(build_parser(operation, "%%model_deploy"), operation, _with_endpoint(split_words(line))))
     if given is None:
         return None
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder:
         with open(os.path.join(folder, "score.py"), "w", encoding="utf-8") as stream:
             stream.write(cell)
-        command = DeployModel(name=given.model, endpoint_name=given.endpoint, code=folder, scoring_script="score.py", port=given.port)
-        return Shown(find_operation("model", "deploy").run(magics.workspace(), command))
+        return Shown(operation.run(magics.workspace(), given[0].replace(code=folder, scoring_script="score.py")))
 
 
 def model_invoke(magics: ModelRegMagics, line: str) -> Any:
     """Ask an endpoint: ``%model_invoke churn X_test[:3]`` or ``%model_invoke churn --data '{"input_data": [[1, 2]]}'``.
 
-    An expression is evaluated here; a DataFrame goes by its columns, arrays and lists as they are. The answer is plain
-    JSON values.
+    An expression is evaluated here; a DataFrame goes by its columns, arrays and lists as they are. Without one the
+    served model's own input example is sent. The answer is plain JSON values. Only the endpoint's name may hold
+    ``{name}`` or ``$name``: the rest is Python or JSON already.
     """
     import json
 
     from ..commands.online import InvokeOnlineEndpoint
+    from .magics import split_words
 
-    endpoint, _, rest = line.strip().partition(" ")
-    if not endpoint or endpoint.startswith("-"):
-        _usage("%model_invoke ENDPOINT EXPRESSION, or ENDPOINT --data JSON, or ENDPOINT --request-file FILE")
-    if rest.strip().startswith("-"):
-        from .magics import split_words
-
-        operation = find_operation("online-endpoint", "invoke")
-        given = _parse(build_parser(operation, "%model_invoke"), split_words(line))
+    operation = find_operation("online-endpoint", "invoke")
+    first, _, rest = line.strip().partition(" ")
+    endpoint, expression = magics.shell.var_expand(first), rest.strip()  # type: ignore[no-untyped-call]
+    if not first or first.startswith("-") or expression.startswith("-"):
+        parser = build_parser(operation, "%model_invoke")
+        given = _asked(lambda: parse_given(parser, operation, split_words(f"{endpoint} {rest}")))
         if given is None:
             return None
-        command = InvokeOnlineEndpoint(
-            name=endpoint, data=given.data, request_file=given.request_file, deployment_name=given.deployment_name
-        )
-    elif rest.strip():
-        value = eval(rest, magics.shell.user_ns)  # noqa: S307 - the person's own expression, in the person's own namespace
-        command = InvokeOnlineEndpoint(name=endpoint, data=json.dumps({"input_data": _as_input(value)}))
+        command = given[0]
     else:
-        command = InvokeOnlineEndpoint(name=endpoint, data=json.dumps(_example_for(magics, endpoint)))
-    return find_operation("online-endpoint", "invoke").run(magics.workspace(), command).body
+        body = (
+            {"input_data": _as_input(run_cell(magics.shell, expression, magic="%model_invoke"))}
+            if expression
+            else _example_for(magics, endpoint)
+        )
+        command = InvokeOnlineEndpoint(name=endpoint, data=json.dumps(body))
+    return operation.run(magics.workspace(), command).body
+
+
+model_invoke._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
 
 
 def model_logs(magics: ModelRegMagics, line: str) -> Any:
@@ -161,7 +159,7 @@ def model_logs(magics: ModelRegMagics, line: str) -> Any:
     parser = Parser(prog="%model_logs", description=model_logs.__doc__, add_help=False)
     parser.add_argument("endpoint", help="Name of the endpoint.")
     parser.add_argument("--lines", "-l", type=int, default=200, help="At most this many last lines.")
-    given = _parse(parser, split_words(line))
+    given = _asked(lambda: parse_plain(parser, split_words(line)))
     if given is None:
         return None
     workspace = magics.workspace()
@@ -176,10 +174,11 @@ def model_endpoints(magics: ModelRegMagics, line: str) -> Any:
     """List endpoints: ``%model_endpoints``."""
     from .magics import run_operation, split_words
 
-    return run_operation(magics, find_operation("online-endpoint", "list"), split_words(line))
+    return run_operation(magics, find_operation("online-endpoint", "list"), split_words(line), prog="%model_endpoints")
 
 
 LINE_MAGICS: dict[str, Callable[..., Any]] = {
+    "model_register": model_register,
     "model_load": model_load,
     "model_invoke": model_invoke,
     "model_logs": model_logs,
@@ -191,25 +190,57 @@ CELL_MAGICS: dict[str, Callable[..., Any]] = {"model_register": model_register, 
 # --- running a cell ---------------------------------------------------------------------------------------------------
 
 
-def run_cell(shell: InteractiveShell, cell: str) -> Any:
-    """Run a cell's code in the person's namespace and return the value of its last expression, None without one.
+def run_cell(shell: InteractiveShell, cell: str, *, magic: str) -> Any:
+    """Run code in the person's namespace and return the value of its last expression, None without one.
 
-    The way of ``%%time``: ``shell.run_cell`` would show results and errors twice.
+    The way of ``%%time``: ``shell.run_cell`` would show results and errors twice. Lines are counted as the notebook
+    counts them: a cell magic's own line is the first.
 
     Raises
     ------
     UsageError
         If it awaits at its top level.
+    InvalidInput
+        If it is no Python.
     """
-    text = shell.transform_cell(cell)  # type: ignore[no-untyped-call]
-    tree = shell.transform_ast(shell.compile.ast_parse(text, filename="<model_register>"))  # type: ignore[no-untyped-call]
-    if any(isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)) for statement in tree.body for node in _outside_functions(statement)):
-        _usage("%%model_register cannot await at the cell's top level; await in another cell and name the variable with --var.")
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<model_register>", "exec"), shell.user_ns)  # noqa: S102 - the person's own cell
-    if last is None:
-        return None
-    return eval(compile(ast.Expression(last.value), "<model_register>", "eval"), shell.user_ns)  # noqa: S307
+    text = "\n" * magic.startswith("%%") + shell.transform_cell(cell)  # type: ignore[no-untyped-call]
+    name = shell.compile.cache(text, shell.execution_count, raw_code=cell)
+    body, last = _compiled(shell, text, name, magic)
+    try:
+        exec(body, shell.user_ns)  # noqa: S102 - the person's own cell
+        return eval(last, shell.user_ns) if last else None  # noqa: S307
+    except (Exception, KeyboardInterrupt) as error:
+        _show_from(shell, error, name)
+        raise
+
+
+def _compiled(shell: InteractiveShell, text: str, name: str, magic: str) -> tuple[CodeType, CodeType | None]:
+    """Return the code of all statements but a last expression, and that expression's."""
+    compiler: Callable[..., CodeType] = shell.compile
+    try:
+        tree = shell.transform_ast(shell.compile.ast_parse(text, filename=name))  # type: ignore[no-untyped-call]
+        awaits = (ast.Await, ast.AsyncFor, ast.AsyncWith)
+        if any(isinstance(node, awaits) for statement in tree.body for node in _outside_functions(statement)):
+            _usage(f"{magic} cannot await; await in another cell, into a variable, and name that.")
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        return compiler(tree, name, "exec"), compiler(ast.Expression(last.value), name, "eval") if last else None
+    except SyntaxError as error:
+        shown = "".join(traceback.format_exception_only(error)).partition("\n")[2]
+        raise InvalidInput(f"Line {error.lineno} is no Python: {error.msg}.", detail=shown) from None
+
+
+def _show_from(shell: InteractiveShell, error: BaseException, name: str) -> None:
+    """Let a cell's error show the cell's own frames, as if no magic stood above it."""
+    if isinstance(error, UsageError) or hasattr(error, "_render_traceback_"):
+        return
+
+    def render() -> Any:
+        frames = error.__traceback__
+        while frames and frames.tb_frame.f_code.co_filename != name:
+            frames = frames.tb_next
+        return shell.InteractiveTB.structured_traceback(type(error), error, frames or error.__traceback__, tb_offset=0)
+
+    error._render_traceback_ = render  # type: ignore[attr-defined]
 
 
 def _outside_functions(node: ast.AST) -> list[ast.AST]:
@@ -225,103 +256,129 @@ def _outside_functions(node: ast.AST) -> list[ast.AST]:
 # --- registering ------------------------------------------------------------------------------------------------------
 
 
-def _register_parser() -> Parser:
-    parser = build_parser(find_operation("model", "create"), "%%model_register")
+def _parse_register(prog: str, words: list[str]) -> tuple[CreateModel, dict[str, Any]] | None:
+    operation = find_operation("model", "create")
+    parser = build_parser(operation, prog)
     own = parser.add_argument_group("the cell")
-    own.add_argument("--var", help="Variable to register; the cell's last value when left out.")
-    own.add_argument("--sample", help="Variable with rows of input; they give the signature.")
-    own.add_argument("--metrics", help='Variable with numbers to compare versions by, {"accuracy": 0.97}.')
+    own.add_argument("--var", metavar="NAME", help="Variable to register; the cell's last value when left out.")
+    own.add_argument("--sample", metavar="NAME", help="Variable with rows of input; they give the signature.")
+    own.add_argument("--metrics", metavar="NAME", help='Variable with numbers to compare versions by, {"accuracy": 0.97}.')
     own.add_argument("--allow-pickle", action="store_true", help="Pickle what has no safe format; loading it will ask for trust.")
-    return parser
+    given = _asked(lambda: parse_given(parser, operation, words))
+    if given is None:
+        return None
+    assert isinstance(given[0], CreateModel)
+    return given[0], given[2]
 
 
-def _register_value(
-    magics: ModelRegMagics, given: argparse.Namespace, cell: str, value: Any, namespace: dict[str, Any], before: dict[str, Any]
-) -> Model:
-    from ..commands.model import CreateModel
+def _register_described(magics: ModelRegMagics, command: CreateModel, cell: str | None) -> Any:
+    """Register what YAML describes: a file's, or the cell's body where the file is ``-``. Options win over it."""
+    import io
+
+    from ..entities.loading import load_entity
+    from ..models import register_model
+
+    operation = find_operation("model", "create")
+    if cell is None and command.file != "-":
+        return operation.run(magics.workspace(), command)
+    if cell is None or command.file != "-":
+        _usage("The body of %%model_register is the YAML where -f - stands; a file's name goes with %model_register -f FILE.")
+    body = io.StringIO("\n" + cell)  # lines as the notebook counts them
+    body.name = "cell"
+    described = load_entity(Model, body, overrides=command.set)
+    named = {name: value for name in ("name", "version", "path", "type", "description", "stage") if (value := getattr(command, name))}
+    model = described.replace(**named, tags={**described.tags, **command.tags})
+    if not model.name or not model.path:
+        raise InvalidInput('A model needs "name" and "path".')
+    return register_model(magics.workspace(), model)
+
+
+def _register_files(magics: ModelRegMagics, command: CreateModel, cell: str) -> Any:
+    """Register files; the cell's body is the description."""
+    described = command.replace(description=command.description or cell.strip() or None)
+    return find_operation("model", "create").run(magics.workspace(), described)
+
+
+def _register_value(magics: ModelRegMagics, command: CreateModel, own: dict[str, Any], cell: str | None) -> Model:
+    """Run the cell and register its value, or the variable that ``--var`` names."""
     from ..models import register_object
 
-    command = CreateModel(
-        name=given.name, version=given.version, description=given.description, tags=_tags(given), stage=given.stage, type=given.type
-    )
+    _check_words(command, own, cell)
+    namespace = magics.shell.user_ns
+    before = namespace.get("metrics")
+    value = None if cell is None else run_cell(magics.shell, cell, magic="%%model_register")
+    if own["var"]:
+        value = _variable(namespace, own["var"])
+    if value is None:
+        _usage("The cell's last line has no value to register; end it with the model, or name a variable with --var.")
     return register_object(
         magics.workspace(),
         command,
         value,
-        sample=_sample(given, value, namespace),
-        metrics=_metrics(given, namespace, before),
+        sample=_sample(own["sample"], value, namespace),
+        metrics=_metrics(own["metrics"], namespace, before),
         lineage=_lineage(magics, cell, namespace),
-        allow_pickle=given.allow_pickle,
+        allow_pickle=own["allow_pickle"],
     )
 
 
-def _registered(magics: ModelRegMagics, model: Model, given: argparse.Namespace) -> Model:
-    from ..models import register_model
+def _check_words(command: CreateModel, own: dict[str, Any], cell: str | None) -> None:
+    """Say what is missing or wrong before a cell trains for an hour."""
+    from ..catalog.names import check_model_name, check_tag, check_version
 
-    if not model.name or not model.path:
-        raise InvalidInput('A model needs "name" and "path".')
-    tagged = model.replace(tags={**model.tags, **_tags(given)}, stage=given.stage or model.stage)
-    return register_model(magics.workspace(), tagged)
-
-
-def _from_yaml(cell: str) -> Model:
-    import io
-
-    from ..entities.loading import load_entity
-
-    return load_entity(Model, io.StringIO(cell))
-
-
-def _tags(given: argparse.Namespace) -> dict[str, str]:
-    pairs = {}
-    for word in (word for group in given.tags or [] for word in group):
-        key, sign, value = word.partition("=")
-        if not sign or not key:
-            _usage(f'--tag takes KEY=VALUE, not "{word}"')
-        pairs[key] = value
-    return pairs
+    if not command.name:
+        _usage("%%model_register needs a name: %%model_register NAME")
+    if cell is None and not own["var"]:
+        _usage("%model_register needs --var VARIABLE or --path PATH; to register what a cell makes, begin the cell with %%model_register.")
+    if command.set:
+        _usage("--set goes with --path and -f; for a cell's value there are --tag, --description and --stage.")
+    check_model_name(command.name)
+    check_version(command.version)
+    for key, value in command.tags.items():
+        check_tag(key, value)
 
 
 def _variable(namespace: dict[str, Any], name: str) -> Any:
-    from ..errors import nearest
-
     if name not in namespace:
         known = [item for item in namespace if not item.startswith("_")]
         raise InvalidInput(f'There is no variable "{name}".{nearest(name, known)}')
     return namespace[name]
 
 
-def _sample(given: argparse.Namespace, value: Any, namespace: dict[str, Any]) -> Any:
-    """Return some rows of input: what ``--sample`` names, else a usual name whose width fits the model."""
-    if given.sample:
-        return _head(_variable(namespace, given.sample))
-    width = getattr(value, "n_features_in_", None)
-    for name in SAMPLE_NAMES if width is not None else ():
-        shape: tuple[int, ...] = getattr(namespace.get(name), "shape", ())
-        if len(shape) == 2 and shape[-1] == width:
-            return _head(namespace[name])
-    return None
+def _sample(name: str | None, value: Any, namespace: dict[str, Any]) -> Any:
+    """Return some rows of input: what ``--sample`` names, else a usual name that fits the model."""
+    if name:
+        return _head(_variable(namespace, name))
+    known = (namespace.get(usual) for usual in SAMPLE_NAMES)
+    return next((_head(rows) for rows in known if _fits(rows, value)), None)
+
+
+def _fits(rows: Any, model: Any) -> bool:
+    """Say whether rows have the columns that a model was fitted on: their number, and their names where it knows them."""
+    width = getattr(model, "n_features_in_", None)
+    shape: tuple[int, ...] = getattr(rows, "shape", ())
+    if width is None or len(shape) != 2 or shape[-1] != width:
+        return False
+    names, columns = getattr(model, "feature_names_in_", None), getattr(rows, "columns", None)
+    return names is columns if names is None or columns is None else list(names) == list(columns)
 
 
 def _head(rows: Any) -> Any:
     return rows.iloc[:SAMPLE_ROWS] if hasattr(rows, "iloc") else rows[:SAMPLE_ROWS]
 
 
-def _metrics(given: argparse.Namespace, namespace: dict[str, Any], before: dict[str, Any]) -> dict[str, float]:
+def _metrics(name: str | None, namespace: dict[str, Any], before: object) -> dict[str, float]:
     """Return the numbers that ``--metrics`` names, else those of a dict ``metrics`` that this cell assigned."""
-    if given.metrics:
-        metrics = _variable(namespace, given.metrics)
-    elif namespace.get("metrics") is not before.get("metrics") and isinstance(namespace.get("metrics"), dict):
-        metrics = namespace["metrics"]
-    else:
+    metrics: Any = _variable(namespace, name) if name else namespace.get("metrics")
+    if not name and (metrics is before or not isinstance(metrics, dict)):
         return {}
     try:
         return {str(key): float(value) for key, value in metrics.items()}
     except (AttributeError, TypeError, ValueError):
-        raise InvalidInput(f'"{given.metrics or "metrics"}" must be a dict of numbers, such as {{"accuracy": 0.97}}.') from None
+        raise InvalidInput(f'"{name or "metrics"}" must be a dict of numbers, such as {{"accuracy": 0.97}}.') from None
 
 
-def _lineage(magics: ModelRegMagics, cell: str, namespace: dict[str, Any]) -> Lineage:
+def _lineage(magics: ModelRegMagics, cell: str | None, namespace: dict[str, Any]) -> Lineage:
     commit, is_dirty = _git()
     return Lineage(
         code=cell,
@@ -369,23 +426,30 @@ def _git() -> tuple[str | None, bool | None]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = ask("rev-parse", "HEAD")
-    return (commit, bool(ask("status", "--porcelain", "--untracked-files=no"))) if commit else (None, None)
+    changes = ask("status", "--porcelain", "--untracked-files=no") if commit else None
+    return commit, None if changes is None else bool(changes)
 
 
 # --- small things -----------------------------------------------------------------------------------------------------
 
 
-def _parse(parser: Parser, words: list[str]) -> argparse.Namespace | None:
-    if "-h" in words or "--help" in words:
-        print(parser.format_help())
-        return None
+def _asked(parse: Callable[[], T]) -> T | None:
+    """Return what was parsed; None when it was a question for help, which is answered here."""
     try:
-        given = parser.parse_args(words)
-    except (InvalidInput, HelpAsked) as error:
-        raise UsageError(str(error)) from None
-    if getattr(given, "name_", None) is not None:
-        given.name = given.name_
-    return given
+        return parse()
+    except HelpAsked as asked:
+        print(asked)
+        return None
+    except InvalidInput as error:
+        raise UsageError(error.message) from None
+
+
+def _with_endpoint(words: list[str]) -> list[str]:
+    """Read the bare word before ``--model`` as the endpoint's name."""
+    flags = [word.partition("=")[0] for word in words]
+    if words and not words[0].startswith("-") and ("--model" in flags or "-m" in flags):
+        return ["--endpoint", *words]
+    return words
 
 
 def _as_input(value: Any) -> Any:
@@ -401,7 +465,6 @@ def _as_input(value: Any) -> Any:
 
 def _example_for(magics: ModelRegMagics, endpoint: str) -> Any:
     """Return a request made of the served model's input example."""
-    from ..commands.model import ShowModel
     from ..commands.online import ListOnlineDeployments
 
     workspace = magics.workspace()
@@ -418,5 +481,5 @@ def _card(model: Model) -> str:
     return registered_html(model)
 
 
-def _usage(message: str) -> Any:
+def _usage(message: str) -> NoReturn:
     raise UsageError(message)

@@ -100,24 +100,13 @@ def _confirm(operation: Operation, command: Command) -> None:
 
 
 def _present(answer: Any, presentation: Presentation, kind: str) -> str:
-    from .display import EMPTY, to_text
+    from .display import EMPTY, select, to_text
 
     # A person reads a table, a program reads JSON, as `az` would print it.
     output = presentation.output or os.environ.get("MODELREG_OUTPUT") or ("table" if sys.stdout.isatty() else "json")
     if presentation.query:
-        return to_text(_select(answer, presentation.query), output)
+        return to_text(select(answer, presentation.query), output)
     return to_text(answer, output, empty=EMPTY.get(kind.removeprefix("list[").rstrip("]"), "Nothing found."))
-
-
-def _select(answer: Any, query: str) -> Any:
-    import jmespath
-    from jmespath.exceptions import JMESPathError
-
-    plain = [item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict()
-    try:
-        return jmespath.search(query, plain)
-    except JMESPathError as error:
-        raise InvalidInput(f"--query {query!r} is no JMESPath expression: {str(error).splitlines()[0]}") from None
 
 
 def _show_error(error: ModelRegistryError, *, is_debugging: bool) -> None:

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
 # Record's name -> (heading, key) of its columns in a list.
 COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
-    "Model": (("Name", "name"), ("Version", "version"), ("Type", "type"), ("Stage", "stage"), ("Tags", "tags"), ("Size", "size_bytes")),
+    "Model": (
+        ("Name", "name"),
+        ("Version", "version"),
+        ("Type", "type"),
+        ("Stage", "stage"),
+        ("Archived", "is_archived"),
+        ("Tags", "tags"),
+        ("Metrics", "metrics"),
+        ("Size", "size_bytes"),
+    ),
     "OnlineEndpoint": (("Name", "name"), ("State", "state"), ("Deployments", "deployments"), ("Traffic", "traffic"), ("Tags", "tags")),
     "OnlineDeployment": (("Name", "name"), ("State", "state"), ("Model", "model")),
     "Datastore": (("Name", "name"), ("Type", "type"), ("Description", "description")),
@@ -31,6 +40,10 @@ EMPTY = {
     "OnlineDeployment": "No deployments yet.",
 }
 
+# What stays whole in a list, however long; other cells end at MAX_CELL characters.
+_WHOLE = {"name", "version", "value", "advice", "help", "model"}
+MAX_CELL = 48
+
 # Keys that text leaves out of one record: they differ from run to run, or HTML shows them better.
 _UNSTABLE = {
     "id",
@@ -44,7 +57,9 @@ _UNSTABLE = {
     "utc_time_created",
     "kind",
     "provisioning_state",
+    "auth_mode",
 }
+_LABELS = {"size_bytes": "size", "is_archived": "archived"}
 _HIDDEN = {"lineage", "input_example", "latest_version", "files", "scan", "signature", "flavors"}
 
 
@@ -72,6 +87,25 @@ def plain(answer: Any) -> Any:
     return answer
 
 
+def select(answer: Any, query: str) -> Any:
+    """Return what a JMESPath query finds in an answer's JSON values.
+
+    Raises
+    ------
+    InvalidInput
+        If it is no JMESPath expression.
+    """
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+
+    try:
+        return jmespath.search(query, plain(answer))
+    except JMESPathError as error:
+        from ..errors import InvalidInput
+
+        raise InvalidInput(f"--query {query!r} is no JMESPath expression: {str(error).splitlines()[0]}") from None
+
+
 def size_text(count: int | None) -> str:
     """Return a number of bytes as people say it: 1.2 MB."""
     if count is None:
@@ -94,11 +128,13 @@ def cell_text(value: Any, key: str) -> str:
         return size_text(value)
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, Record):
+        value = value.to_dict()
     if isinstance(value, dict):
-        return escape_control(", ".join(f"{name}={item}" for name, item in value.items()))
+        return escape_control(", ".join(f"{name}={f'{item:.6g}' if isinstance(item, float) else item}" for name, item in value.items()))
     if isinstance(value, (list, tuple)):
         return escape_control(", ".join(map(str, value)))
-    return escape_control(str(value))
+    return escape_control(" ".join(str(value).splitlines()))
 
 
 def escape_control(text: str) -> str:
@@ -171,8 +207,8 @@ def _list_table(rows: list[Any], empty: str) -> str:
         return empty
     kind = type(rows[0]).__name__
     if kind in COLUMNS:
-        columns = [(heading, key) for heading, key in COLUMNS[kind] if any(getattr(row, key) not in (None, {}, [], "") for row in rows)]
-        cells = [[cell_text(getattr(row, key), key) for _, key in columns] for row in rows]
+        columns = [(heading, key) for heading, key in COLUMNS[kind] if any(not is_empty(getattr(row, key)) for row in rows)]
+        cells = [[_fitting(cell_text(getattr(row, key), key), key) for _, key in columns] for row in rows]
         return _headed([heading for heading, _ in columns], cells)
     if isinstance(rows[0], dict):
         keys = list(dict.fromkeys(key for row in rows for key in row))
@@ -185,60 +221,92 @@ def _headed(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def _aligned(rows: list[list[str]], *, is_ruled: bool = False) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     if is_ruled:
         rows[1] = ["-" * width for width in widths]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: Chinese signs take two, combining accents none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _fitting(text: str, key: str) -> str:
+    """Shorten prose in a list's cell; what somebody may want to copy stays whole."""
+    return text if key in _WHOLE or len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
 
 
 def _facts(record: Record) -> str:
     """Show one record's fields a line each, what is empty or unstable left out."""
-    values = {name: value for name, value in record.__dict__.items() if name not in _UNSTABLE | _HIDDEN and value not in (None, {}, [], "")}
-    rows = [[name.replace("_", " ").replace(" bytes", ""), cell_text(value, name)] for name, value in values.items() if value is not False]
-    return "\n".join([_aligned(rows), *_details(record)])
+    values = {name: value for name, value in record.__dict__.items() if name not in _UNSTABLE | _HIDDEN and not is_empty(value)}
+    rows = [[_LABELS.get(name, name.replace("_", " ")), cell_text(value, name)] for name, value in values.items()]
+    return _aligned([*rows, *_details(record)])
 
 
-def _details(record: Record) -> list[str]:
-    lines = []
-    signature = getattr(record, "signature", None)
-    if signature:
-        lines.append(f"inputs   {_columns_text(signature.inputs)}")
-        lines.append(f"outputs  {_columns_text(signature.outputs)}")
-    scan = getattr(record, "scan", None)
+def _details(record: Record) -> list[list[str]]:
+    signature, scan, files = (getattr(record, name, None) for name in ("signature", "scan", "files"))
+    sides = [("inputs", signature.inputs), ("outputs", signature.outputs)] if signature else []
+    rows = [[name, _columns_text(columns)] for name, columns in sides if columns]
     if scan:
-        lines.append(f"scan     {scan.verdict}" + "".join(f"\n         {escape_control(line)}" for line in scan.findings))
-    for item in getattr(record, "files", None) or []:
-        lines.append(f"         {size_text(item.size_bytes):>8}  {escape_control(item.path)}")
-    return lines
+        rows += [["scan", scan.verdict], *(["", escape_control(line)] for line in scan.findings)]
+    return rows + [
+        ["" if index else "files", f"{size_text(item.size_bytes):>7}  {escape_control(item.path)}"]
+        for index, item in enumerate(files or [])
+    ]
 
 
 def _columns_text(columns: list[Any], limit: int = 4) -> str:
-    shown = [f"{column.name or ''}{': ' if column.name else ''}{column.type}{column.shape or ''}" for column in columns[:limit]]
+    shown = [f"{name}{': ' if name else ''}{kind}" for name, kind in column_texts(columns[:limit])]
     return escape_control(", ".join(shown)) + (f" and {len(columns) - limit} more" if len(columns) > limit else "")
+
+
+def column_texts(columns: list[Any]) -> list[tuple[str, str]]:
+    """Return name and type of a signature's columns, a tensor with its shape, -1 as ``n``."""
+    return [(column.name or "", column.type + _shape_text(column.shape)) for column in columns]
+
+
+def _shape_text(shape: list[int] | None) -> str:
+    return f"[{', '.join('n' if size == -1 else str(size) for size in shape)}]" if shape else ""
+
+
+def is_empty(value: Any) -> bool:
+    """Say whether a value tells nothing: nothing was given, or a flag that is down."""
+    return value is None or value is False or value in ({}, [], "")
 
 
 def _comparison(answer: Any) -> str:
     if not answer.differences:
         return f"{answer.first} and {answer.second} are the same."
     headings = ["", "Name", answer.first, answer.second, "Change"]
-    rows = [
-        [item.group, escape_control(item.name), _short(item.first), _short(item.second), "" if item.delta is None else f"{item.delta:+.4g}"]
-        for item in answer.differences
-        if item.group != "files"
-    ]
-    changed = sum(1 for item in answer.differences if item.group == "files")
-    tail = [f"{changed} files differ, {answer.same.get('files', 0)} are the same."] if changed else []
-    return "\n".join([_headed(headings, rows) if rows else "", *tail]).strip("\n")
+    rows = [[item.group, *difference_texts(item)] for item in answer.differences if item.group != "files"]
+    changed, same = sum(1 for item in answer.differences if item.group == "files"), answer.same.get("files", 0)
+    files = f"{changed} {'file differs' if changed == 1 else 'files differ'}" + (
+        f", {same} {'is' if same == 1 else 'are'} the same." if same else "."
+    )
+    return "\n".join([_headed(headings, rows) if rows else "", files if changed else ""]).strip("\n")
 
 
-def _short(text: str | None, limit: int = 40) -> str:
+def difference_texts(item: Any) -> list[str]:
+    """Return a difference's name, both sides and change as a person reads them."""
+    sides = (item.first, item.second)
+    if item.name == "size_bytes" and None not in sides:
+        grown = int(item.second) - int(item.first)
+        return ["size", *(size_text(int(side)) for side in sides), f"{'+' if grown > 0 else '-'}{size_text(abs(grown))}"]
+    shown = [_short(side, number=item.delta is not None) for side in sides]
+    return [escape_control(item.name), *shown, "" if item.delta is None else f"{item.delta:+.4g}"]
+
+
+def _short(text: str | None, *, number: bool) -> str:
     if text is None:
         return "-"
-    try:
-        return f"{float(text):.6g}" if "." in text and "e" not in text else escape_control(text)[:limit]
-    except ValueError:
-        shown = escape_control(text)
-        return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+    return f"{float(text):.6g}" if number else _fitting(escape_control(text), "")
 
 
 def _invocation(answer: Any) -> str:
@@ -246,6 +314,11 @@ def _invocation(answer: Any) -> str:
 
     return answer.body if isinstance(answer.body, str) else json.dumps(answer.body, ensure_ascii=False)
 
+
+KEYS_HIDDEN = (
+    "Keys are not shown in a notebook, since notebooks are passed on. "
+    "Assign them: keys = %online_endpoint_get_credentials NAME; keys.primary_key"
+)
 
 _OWN_TEXTS: dict[str, Callable[[Any], str]] = {
     "Downloaded": lambda answer: "\n".join(

@@ -1,59 +1,62 @@
-"""Answers as HTML for notebooks: self-contained, in JupyterLab's colours where it is, readable everywhere else.
+"""Answers as HTML for notebooks, in light and dark, in JupyterLab and elsewhere.
 
-Every value is escaped; nothing a model says of itself becomes markup.
+Every value is escaped; nothing a model says of itself becomes markup. Styles stand on the elements, since JupyterLab
+takes style sheets and ``var()`` out of a notebook that it does not trust yet: each colour is given twice, the theme's
+last, and what is less important is fainter, not grey.
 """
 
 from __future__ import annotations
 
+import json
 from html import escape
 from typing import Any
 
 from ..records import Record
-from .display import COLUMNS, cell_text, size_text, to_text
+from .display import COLUMNS, KEYS_HIDDEN, cell_text, column_texts, difference_texts, is_empty, size_text, to_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 MAX_ROWS = 200
+BAR_PIXELS = 96
+LONG = 24  # a text longer than this may be broken anywhere
 
-_STYLE = """<style>
-.modelreg{--mr-border:var(--jp-border-color2,#8883);--mr-dim:var(--jp-ui-font-color2,#767676);--mr-brand:var(--jp-brand-color1,#1976d2);
---mr-ok:var(--jp-success-color1,#388e3c);--mr-bad:var(--jp-error-color1,#d32f2f);--mr-wait:var(--jp-warn-color1,#f57c00);
---mr-soft:var(--jp-layout-color2,#8881);font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:var(--jp-ui-font-size1,13px);
-color:var(--jp-ui-font-color1,inherit);line-height:1.5;max-width:980px}
-.modelreg table{border-collapse:collapse;margin:0;border:none;font-size:inherit}
-.modelreg th,.modelreg td{text-align:left!important;padding:3px 14px 3px 0!important;border:none!important;vertical-align:top;background:none!important;white-space:normal!important;overflow-wrap:anywhere}
-.modelreg thead th{color:var(--mr-dim);font-weight:500;border-bottom:1px solid var(--mr-border)!important}
-.modelreg td.n{text-align:right!important;font-variant-numeric:tabular-nums;white-space:nowrap!important}
-.modelreg .t{font-size:1.15em;font-weight:600}.modelreg .d{color:var(--mr-dim)}
-.modelreg .c{display:inline-block;background:var(--mr-soft);border-radius:9px;padding:0 8px;margin:0 4px 2px 0}
-.modelreg .b{display:inline-block;border-radius:9px;padding:0 8px;border:1px solid currentColor;font-size:.92em}
-.modelreg .ok{color:var(--mr-ok)}.modelreg .bad{color:var(--mr-bad)}.modelreg .wait{color:var(--mr-wait)}
-.modelreg h4{margin:10px 0 2px;font-size:1em;font-weight:600}.modelreg code,.modelreg pre{font-family:var(--jp-code-font-family,monospace);font-size:.95em;background:none;padding:0}
-.modelreg pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0;max-height:320px;overflow:auto}
-.modelreg summary{cursor:pointer;color:var(--mr-dim)}
-.modelreg .bar{display:inline-block;height:8px;border-radius:2px;background:var(--mr-brand);vertical-align:middle;min-width:1px}.modelreg .bar.o{opacity:.4}
-</style>"""
+_LEFT = ' style="text-align:left"'
+_FAINT = ' style="opacity:.65"'
+_CHIP = ' style="display:inline-block;background:rgba(128,128,128,.16);border-radius:9px;padding:0 8px;margin:1px 4px 1px 0"'
+_LABEL = ' style="text-align:left;vertical-align:top;white-space:nowrap;opacity:.65;padding:2px 16px 2px 0"'
+_VALUE = ' style="text-align:left;vertical-align:top;padding:2px 16px 2px 0"'
+_PLAIN_ROW = ' style="background:transparent"'  # facts are no list: no stripes
+_PRE = ' style="white-space:pre-wrap;max-height:320px;overflow:auto;margin:4px 0"'
+_BREAKS = ' style="min-width:9em;max-width:28em;overflow-wrap:anywhere"'
 
+_COLOURS = {
+    "good": "color:#2e8b57;color:var(--jp-success-color1,#2e8b57)",
+    "waiting": "color:#c77700;color:var(--jp-warn-color1,#c77700)",
+    "bad": "color:#d32f2f;color:var(--jp-error-color1,#d32f2f)",
+}
+_BAR = "background:#1976d2;background:var(--jp-brand-color1,#1976d2)"
 _GOOD = {"healthy", "data-only", "known-pickle"}
-_WAITING = {"starting", "unknown-names", "not-inspected", "empty"}
+_WAITING = {"starting", "unknown-names", "not-inspected", "empty", "stopped"}
 
 
 def to_html(answer: Any, *, empty: str = "") -> str:
     """Return an answer as one HTML fragment."""
     if isinstance(answer, list):
-        body = _list(answer) if answer else f'<p class="d">{escape(empty)}</p>'
-    else:
-        body = _PAGES.get(type(answer).__name__, _plain)(answer)
-    return f'{_STYLE}<div class="modelreg">{body}</div>'
+        return _page(_list(answer) if answer else _faint(empty))
+    return _page(_PAGES.get(type(answer).__name__, _plain)(answer))
 
 
 def registered_html(model: Any) -> str:
     """Return the card that a cell shows after it registered a model."""
     name = escape(f"{model.name}:{model.version}")
     hints = f"<code>%model_load {name}</code> &nbsp; <code>%model_deploy {name}</code>"
-    return f'{_STYLE}<div class="modelreg"><div class="d">Registered</div>{_model(model)}<h4>Next</h4>{hints}</div>'
+    return _page(f"{_faint('Registered')}{_model(model)}<div>{_span('Next')} &nbsp; {hints}</div>")
+
+
+def _page(body: str) -> str:
+    return f'<div class="modelreg" style="line-height:1.5">{body}</div>'
 
 
 # --- lists ----------------------------------------------------------------------------------------------------------
@@ -62,143 +65,120 @@ def registered_html(model: Any) -> str:
 def _list(rows: list[Any]) -> str:
     kind = type(rows[0]).__name__
     if kind not in COLUMNS:
-        return f"<pre>{escape(to_text(rows))}</pre>"
-    columns = [(heading, key) for heading, key in COLUMNS[kind] if any(getattr(row, key) not in (None, {}, [], "") for row in rows)]
-    if kind == "Model":
-        columns.append(("Created", "creation_context"))
-    if kind == "OnlineEndpoint":
-        columns.append(("URL", "scoring_uri"))
-    head = "".join(f"<th>{escape(heading)}</th>" for heading, _ in columns)
+        return f"<pre{_PRE}>{escape(to_text(rows))}</pre>"
+    columns = [
+        (heading, key) for heading, key in COLUMNS[kind] if key != "is_archived" and any(not is_empty(getattr(row, key)) for row in rows)
+    ]
+    columns += _EXTRA_COLUMNS.get(kind, [])
+    head = "".join(f"<th{'' if key in _NUMBERS else _LEFT}>{escape(heading)}</th>" for heading, key in columns)
     body = "".join("<tr>" + "".join(_cell(row, key) for _, key in columns) + "</tr>" for row in rows[:MAX_ROWS])
-    more = (
-        f'<p class="d">{len(rows) - MAX_ROWS:,} more not shown; narrow the list with --name, --tag or --search.</p>'
-        if len(rows) > MAX_ROWS
-        else ""
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+    hidden = len(rows) - MAX_ROWS
+    more = _faint(f"{hidden:,} more are not shown. Narrow the list: --name, --tag, --search, --max-results.") if hidden > 0 else ""
+    return f'<table style="margin:0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
+
+
+# Columns that only HTML has, since they differ from run to run.
+_EXTRA_COLUMNS = {"Model": [("Created", "creation_context")], "OnlineEndpoint": [("URL", "scoring_uri")]}
+_NUMBERS = {"size_bytes", "delta"}
 
 
 def _cell(row: Any, key: str) -> str:
     value = getattr(row, key)
+    if key in _NUMBERS:
+        return f"<td>{escape(cell_text(value, key))}</td>"
+    return f"<td{_LEFT}>{_inside(row, key, value)}</td>"
+
+
+def _inside(row: Any, key: str, value: Any) -> str:
     if key == "tags":
-        return f"<td>{_chips(value)}</td>"
+        return _chips(value)
+    if key == "metrics":
+        return _numbers(value)
     if key == "state":
-        return f"<td>{_badge(value)}</td>"
+        return _state(value)
+    if key == "is_ok":
+        return _dot("good" if value else "bad")
     if key == "creation_context":
-        return f'<td class="d">{_time(value)}</td>'
-    if key in ("size_bytes", "delta"):
-        return f'<td class="n">{escape(cell_text(value, key))}</td>'
-    if key == "name" and getattr(row, "is_archived", False):
-        return f'<td>{escape(str(value))} <span class="d">(archived)</span></td>'
-    return f"<td>{escape(cell_text(value, key))}</td>"
-
-
-def _chips(tags: dict[str, str]) -> str:
-    return "".join(
-        f'<span class="c">{escape(key)}{": " if value else ""}{escape(str(value))}</span>' for key, value in (tags or {}).items()
-    )
-
-
-def _badge(word: str | None) -> str:
-    if not word:
-        return ""
-    kind = "ok" if word in _GOOD else "wait" if word in _WAITING else "bad"
-    return f'<span class="b {kind}">{escape(word)}</span>'
-
-
-def _time(context: Any) -> str:
-    return escape((context.created_at or "")[:16].replace("T", " ")) if context else ""
+        return _span(_time(value))
+    if key == "scoring_uri":
+        return f"<code>{escape(value)}</code>" if value else ""
+    text = _broken(cell_text(value, key))
+    return f"{text} {_span('archived')}" if key == "name" and getattr(row, "is_archived", False) else text
 
 
 # --- one record -----------------------------------------------------------------------------------------------------
 
 
 def _model(model: Any) -> str:
-    context = model.creation_context
-    by = f" by {escape(context.created_by)}" if context and context.created_by else ""
     facts = [
-        ("Type", escape(model.type or "") + (f' <span class="d">{escape(model.flavor)}</span>' if model.flavor else "")),
-        ("Size", escape(size_text(model.size_bytes)) if model.size_bytes is not None else ""),
-        ("Created", _time(context) + by if context else ""),
+        ("Metrics", _numbers(model.metrics)),
         ("Tags", _chips(model.tags)),
         ("Properties", _chips(model.properties)),
+        ("Type", escape(model.type or "") + (f" {_span(model.flavor)}" if model.flavor else "")),
+        ("Size", escape(size_text(model.size_bytes))),
+        ("Created", _created(model.creation_context)),
         ("Scan", _scan(model.scan)),
-        ("Deployed", escape(", ".join(model.endpoints or []))),
-        ("Source", f'<code class="d">{escape(model.path or "")}</code>'),
+        ("Served by", escape(", ".join(model.endpoints or []))),
+        ("Made from", escape(", ".join(model.lineage.inputs)) if model.lineage else ""),
     ]
-    title = f'<span class="t">{escape(str(model.name))}</span> <span class="d">version</span> <span class="t">{escape(str(model.version))}</span>'
-    stage = f' <span class="c">{escape(model.stage)}</span>' if model.stage else ""
-    archived = ' <span class="b wait">archived</span>' if model.is_archived else ""
-    parts = [f"<div>{title}{stage}{archived}</div>", f"<div>{escape(model.description)}</div>" if model.description else "", _table(facts)]
-    parts += [_metrics(model.metrics), _signature(model.signature), _files(model.files), _lineage(model.lineage)]
-    return "".join(parts)
+    marks = "".join(_chip(word) for word in (model.stage, "archived" if model.is_archived else None) if word)
+    parts = [_title(model.name, f"version {model.version}", marks), _described(model), _facts(facts)]
+    return "".join([*parts, _signature(model.signature), _files(model), _lineage(model.lineage)])
 
 
 def _scan(scan: Any) -> str:
-    if not scan:
-        return ""
-    lines = "".join(f'<br><span class="d">{escape(line)}</span>' for line in scan.findings)
-    return _badge(scan.verdict) + lines
-
-
-def _table(rows: list[tuple[str, str]]) -> str:
-    shown = "".join(f'<tr><td class="d">{escape(name)}</td><td>{value}</td></tr>' for name, value in rows if value)
-    return f"<table>{shown}</table>"
-
-
-def _metrics(metrics: dict[str, float]) -> str:
-    if not metrics:
-        return ""
-    rows = "".join(f'<tr><td>{escape(name)}</td><td class="n">{value:.6g}</td></tr>' for name, value in metrics.items())
-    return f"<h4>Metrics</h4><table>{rows}</table>"
+    return _state(scan.verdict) + "".join(f"<br>{_span(line)}" for line in scan.findings) if scan else ""
 
 
 def _signature(signature: Any) -> str:
     if not signature or not (signature.inputs or signature.outputs):
         return ""
-    rows = [("in", column) for column in signature.inputs] + [("out", column) for column in signature.outputs]
-    cells = "".join(
-        f'<tr><td class="d">{side}</td><td>{escape(column.name or "")}</td><td>{escape(column.type)}{escape(str(column.shape)) if column.shape else ""}</td></tr>'
-        for side, column in rows
-    )
-    summary = f"{_count(signature.inputs, 'input')}, {_count(signature.outputs, 'output')}"
-    return f"<h4>Signature</h4><details{' open' if len(rows) <= 8 else ''}><summary>{summary}</summary><table>{cells}</table></details>"
+    rows = [("In", _columns(signature.inputs)), ("Out", _columns(signature.outputs))]
+    return _folded(f"{_count(signature.inputs, 'input')}, {_count(signature.outputs, 'output')}", _facts(rows))
 
 
-def _count(items: list[Any], noun: str) -> str:
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+def _columns(columns: list[Any]) -> str:
+    """Show columns by type, since a model often has many of one."""
+    by_type: dict[str, list[str]] = {}
+    for name, kind in column_texts(columns):
+        by_type.setdefault(kind, []).append(name)
+    return "".join(f"<div>{_span(kind)} {escape(', '.join(filter(None, names)))}</div>" for kind, names in by_type.items())
 
 
-def _files(files: list[Any] | None) -> str:
-    if not files:
+def _files(model: Any) -> str:
+    if not model.files:
         return ""
-    rows = "".join(f'<tr><td>{escape(item.path)}</td><td class="n d">{size_text(item.size_bytes)}</td></tr>' for item in files[:MAX_ROWS])
-    return f"<h4>Files</h4><details{' open' if len(files) <= 6 else ''}><summary>{_count(files, 'file')}</summary><table>{rows}</table></details>"
+    rows = [(size_text(item.size_bytes), _broken(item.path)) for item in model.files[:MAX_ROWS]]
+    source = f"<div><code>{_broken(model.path or '')}</code></div>" if model.path else ""
+    return _folded(_count(model.files, "file"), _facts(rows) + source)
 
 
 def _lineage(lineage: Any) -> str:
-    if not lineage or not (lineage.code or lineage.packages or lineage.notebook or lineage.inputs):
+    if not lineage or not (lineage.code or lineage.packages or lineage.notebook):
         return ""
     git = f"{lineage.git_commit[:10]}{' with changes' if lineage.git_is_dirty else ''}" if lineage.git_commit else ""
-    facts = [("Notebook", lineage.notebook), ("Git", git), ("Made from", ", ".join(lineage.inputs)), ("Python", lineage.python)]
+    notebook = (lineage.notebook or "").replace("\\", "/").rpartition("/")[2]  # a saved output shall not tell where it was made
     packages = ", ".join(f"{name} {version}" for name, version in lineage.packages.items())
-    table = _table([(name, escape(value or "")) for name, value in [*facts, ("Packages", packages)]])
-    code = f"<details><summary>Code of the cell</summary><pre>{escape(lineage.code)}</pre></details>" if lineage.code else ""
-    return f"<h4>Made by</h4>{table}{code}"
+    facts = [("Notebook", notebook), ("Git", git), ("Python", lineage.python or ""), ("Packages", packages)]
+    code = f"<pre{_PRE}>{escape(lineage.code.strip())}</pre>" if lineage.code else ""
+    return _folded(
+        "Code, packages and git commit" if git else "Code and packages", _facts((name, escape(text)) for name, text in facts) + code
+    )
 
 
 def _endpoint(endpoint: Any) -> str:
-    url = f"<code>{escape(endpoint.scoring_uri)}</code>" if endpoint.scoring_uri else ""
+    name = escape(str(endpoint.name))
     facts = [
-        ("URL", url),
+        ("URL", f"<code>{escape(endpoint.scoring_uri)}</code>" if endpoint.scoring_uri else ""),
         ("Deployments", escape(", ".join(endpoint.deployments or []))),
         ("Traffic", escape(cell_text(endpoint.traffic, ""))),
         ("Tags", _chips(endpoint.tags)),
-        ("Error", escape(endpoint.error or "")),
+        ("Error", _broken(endpoint.error or "")),
+        ("Ask it", f"<code>%model_invoke {name} X.head(2)</code>" if endpoint.state == "healthy" else ""),
+        ("Its log", f"<code>%model_logs {name}</code>" if endpoint.state in ("failed", "unhealthy", "stopped") else ""),
     ]
-    hint = f'<div class="d">The URL is of the machine that runs this kernel. Key: <code>%online_endpoint_get_credentials {escape(str(endpoint.name))}</code></div>'
-    head = f'<div><span class="t">{escape(str(endpoint.name))}</span> {_badge(endpoint.state)}</div>'
-    return head + (f"<div>{escape(endpoint.description)}</div>" if endpoint.description else "") + _table(facts) + hint
+    where = _faint("The URL is one of the machine that runs this kernel.") if endpoint.scoring_uri else ""
+    return _title(endpoint.name, "", _state(endpoint.state)) + _described(endpoint) + _facts(facts) + where
 
 
 def _deployment(deployment: Any) -> str:
@@ -206,61 +186,160 @@ def _deployment(deployment: Any) -> str:
         ("Endpoint", escape(deployment.endpoint_name or "")),
         ("Model", escape(str(deployment.model or ""))),
         ("Port", str(deployment.port or "")),
-        ("Error", escape(deployment.error or "")),
+        ("Tags", _chips(deployment.tags)),
+        ("Error", _broken(deployment.error or "")),
     ]
-    return f'<div><span class="t">{escape(str(deployment.name))}</span> {_badge(deployment.state)}</div>{_table(facts)}'
+    return _title(deployment.name, "", _state(deployment.state)) + _described(deployment) + _facts(facts)
 
 
 def _comparison(answer: Any) -> str:
-    head = f'<div class="t">{escape(answer.first)} <span class="d">and</span> {escape(answer.second)}</div>'
+    title = f"<div><b>{escape(answer.first)}</b> {_span('and')} <b>{escape(answer.second)}</b></div>"
     if not answer.differences:
-        return head + '<p class="d">They are the same.</p>'
-    sections = [_metric_bars(answer)]
-    for group in ("metadata", "signature", "packages", "files"):
-        items = [item for item in answer.differences if item.group == group]
-        if items:
-            rows = "".join(_difference(item, is_file=group == "files") for item in items[:MAX_ROWS])
-            columns = f"<th></th><th>{escape(answer.first)}</th><th>{escape(answer.second)}</th>"
-            sections.append(f"<h4>{group.capitalize()}</h4><table><thead><tr>{columns}</tr></thead>{rows}</table>")
+        return title + _faint("They are the same.")
+    heads = "".join(f"<th{_LEFT}>{escape(text)}</th>" for text in ("", answer.first, answer.second, "Change"))
+    body = "".join(_compared(answer, group) for group in ("metrics", "metadata", "signature", "packages", "files"))
     same = ", ".join(f"{count} {group}" for group, count in answer.same.items())
-    return head + "".join(sections) + (f'<p class="d">The same: {escape(same)}.</p>' if same else "")
+    return f'<table style="margin:0"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>' + (
+        _faint(f"The same: {same}.") if same else ""
+    )
 
 
-def _difference(item: Any, *, is_file: bool) -> str:
-    first, second = ((value or "")[:12] if is_file else value or "" for value in (item.first, item.second))
-    dash = '<span class="d">–</span>'
-    return f"<tr><td>{escape(item.name)}</td><td>{escape(first) or dash}</td><td>{escape(second) or dash}</td></tr>"
+def _compared(answer: Any, group: str) -> str:
+    rows = _metric_rows(answer) if group == "metrics" else [_difference(item) for item in answer.differences if item.group == group]
+    more = [f"<tr><td{_LEFT} colspan=4>{_span(f'{len(rows) - MAX_ROWS:,} more')}</td></tr>"] if len(rows) > MAX_ROWS else []
+    head = f'<tr style="background:transparent"><td{_LEFT} colspan=4>{_span(group.capitalize())}</td></tr>'
+    return "".join([head, *rows[:MAX_ROWS], *more]) if rows else ""
 
 
-def _metric_bars(answer: Any) -> str:
-    if not answer.metrics:
-        return ""
+def _difference(item: Any) -> str:
+    name, *sides, change = difference_texts(item)
+    shown = [_span(text[:12]) for text in sides] if item.group == "files" else [_broken(text) for text in sides]
+    return "<tr>" + "".join(f"<td{_LEFT}>{text}</td>" for text in (_broken(name), *shown, _broken(change))) + "</tr>"
+
+
+def _metric_rows(answer: Any) -> list[str]:
+    """Show every metric, also those that are equal, with bars of a common scale."""
     rows = []
     for name, (first, second) in answer.metrics.items():
         top = max(abs(first or 0.0), abs(second or 0.0)) or 1.0
-        bars = "<br>".join(
-            f'<span class="bar{kind}" style="width:{abs(value or 0.0) / top * 160:.0f}px"></span>'
-            for kind, value in ((" o", first), ("", second))
-        )
-        numbers = "<br>".join("–" if value is None else f"{value:.6g}" for value in (first, second))
-        delta = "" if first is None or second is None else f"{second - first:+.4g}"
-        rows.append(f'<tr><td>{escape(name)}</td><td class="n">{numbers}</td><td>{bars}</td><td class="n">{delta}</td></tr>')
-    return f"<h4>Metrics</h4><table>{''.join(rows)}</table>"
+        sides = "".join(f"<td{_LEFT}>{'–' if value is None else _bar(value, top)}</td>" for value in (first, second))
+        change = "" if first is None or second is None else f"{second - first:+.4g}"
+        rows.append(f"<tr><td{_LEFT}>{_broken(name)}</td>{sides}<td{_LEFT}>{change}</td></tr>")
+    return rows
+
+
+def _bar(value: float, top: float) -> str:
+    width = max(1, round(abs(value) / top * BAR_PIXELS))
+    return f'{value:.6g}<div style="{_BAR};width:{width}px;height:4px;border-radius:2px"></div>'
 
 
 def _deleted(answer: Any) -> str:
-    return f"<div>Deleted {', '.join(f'<b>{escape(name)}</b>' for name in answer.names)}</div>"
+    return (
+        f"<div>Deleted {', '.join(f'<b>{escape(name)}</b>' for name in answer.names)}</div>"
+        if answer.names
+        else _faint("Nothing to delete.")
+    )
+
+
+def _downloaded(answer: Any) -> str:
+    size = f"{_count(answer.files, 'file')}, {size_text(answer.size_bytes)}"
+    files = "".join(f"<div>{_broken(path)}</div>" for path in answer.files[:MAX_ROWS])
+    return f"<div>Wrote {size}, to <code>{escape(answer.path)}</code></div>" + _folded("Files", files)
+
+
+def _log(answer: Any) -> str:
+    return f"<pre{_PRE}>{escape(to_text(answer))}</pre>" if answer.text else _faint("Nothing was printed.")
+
+
+def _invocation(answer: Any) -> str:
+    text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body, ensure_ascii=False)
+    return f"<pre{_PRE}>{escape(text)}</pre>"
+
+
+def _keys(answer: Any) -> str:
+    return _faint(KEYS_HIDDEN)
 
 
 def _plain(answer: Any) -> str:
     text = to_text(answer) if isinstance(answer, Record) else str(answer)
-    return f"<pre>{escape(text)}</pre>"
+    return f"<pre{_PRE}>{escape(text)}</pre>"
 
 
 _PAGES: dict[str, Callable[[Any], str]] = {
     "Model": _model,
     "OnlineEndpoint": _endpoint,
     "OnlineDeployment": _deployment,
+    "EndpointKeys": _keys,
     "Comparison": _comparison,
     "Deleted": _deleted,
+    "Downloaded": _downloaded,
+    "LogText": _log,
+    "Invocation": _invocation,
 }
+
+
+# --- pieces -----------------------------------------------------------------------------------------------------------
+
+
+def _title(name: str | None, about: str, marks: str) -> str:
+    return f'<div><b style="font-size:1.15em;overflow-wrap:anywhere">{escape(str(name))}</b> {_span(about)} {marks}</div>'
+
+
+def _described(record: Any) -> str:
+    return f'<div style="white-space:pre-wrap;overflow-wrap:anywhere">{escape(record.description)}</div>' if record.description else ""
+
+
+def _facts(rows: Iterable[tuple[str, str]]) -> str:
+    """Return a table of names and values (values are HTML), without those that are empty."""
+    shown = "".join(f"<tr{_PLAIN_ROW}><td{_LABEL}>{escape(name)}</td><td{_VALUE}>{value}</td></tr>" for name, value in rows if value)
+    return f'<table style="margin:0"><tbody>{shown}</tbody></table>' if shown else ""
+
+
+def _folded(summary: str, body: str) -> str:
+    return f'<details><summary style="cursor:pointer;opacity:.65">{escape(summary)}</summary>{body}</details>'
+
+
+def _count(items: list[Any], noun: str) -> str:
+    return f"{len(items):,} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def _chips(tags: dict[str, str] | None) -> str:
+    return " ".join(_chip(f"{key}={value}" if value else key) for key, value in (tags or {}).items())
+
+
+def _chip(text: str) -> str:
+    return f"<span{_CHIP}>{_broken(text)}</span>"
+
+
+def _numbers(metrics: dict[str, float] | None) -> str:
+    return " &nbsp; ".join(f"{_span(name)} {value:.6g}" for name, value in (metrics or {}).items())
+
+
+def _state(word: str | None) -> str:
+    return f"{_dot('good' if word in _GOOD else 'waiting' if word in _WAITING else 'bad')} {escape(word)}" if word else ""
+
+
+def _dot(kind: str) -> str:
+    return f'<span style="{_COLOURS[kind]}">●</span>'
+
+
+def _span(text: str) -> str:
+    return f"<span{_FAINT}>{escape(text)}</span>" if text else ""
+
+
+def _faint(text: str) -> str:
+    return f"<div{_FAINT}>{escape(text)}</div>" if text else ""
+
+
+def _broken(text: str) -> str:
+    return f"<div{_BREAKS}>{escape(text)}</div>" if len(text) > LONG else escape(text)
+
+
+def _created(context: Any) -> str:
+    if not context:
+        return ""
+    return escape(_time(context)) + (f" {_span('by')} {escape(context.created_by)}" if context.created_by else "")
+
+
+def _time(context: Any) -> str:
+    return f"{context.created_at[:16].replace('T', ' ')} UTC" if context and context.created_at else ""

@@ -2,11 +2,13 @@
 
 ``load`` and ``unload`` are what ``%load_ext`` and ``%unload_ext`` call. A magic returns its answer, which shows itself;
 wrong words are a ``UsageError``, a failed operation raises our own error, one line, and the cell fails.
+IPython writes the values of Python variables into a line before a magic sees it: ``%model_show {name}:$version``.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from typing import Any
 
@@ -14,10 +16,10 @@ from IPython.core.error import UsageError
 from traitlets import Unicode
 from traitlets.config import Configurable
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ModelRegistryError
 from ..operations import OPERATIONS, Operation
 from ..workspace import Workspace, open_workspace
-from .arguments import HelpAsked, build_parser, parse_command
+from .arguments import HelpAsked, build_parser, parse_words
 from .cells import CELL_MAGICS, LINE_MAGICS
 
 TYPE_CHECKING = False
@@ -26,7 +28,20 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-MATCHER = "modelreg"
+    from .arguments import Presentation
+
+# What a person learns in a notebook when there is nothing yet.
+EMPTY = {
+    "Model": "No models yet. Register one: start a cell with %%model_register NAME and end it with the model.",
+    "OnlineEndpoint": "No endpoints yet. Serve a model: %model_deploy NAME",
+}
+NOTHING = "Nothing found."
+
+# Verbs after which there is little new to see; their answer is shown as a row of a list.
+_BRIEF = {"archive", "restore"}
+
+# A comment starts where a word does: in tags such as issue=#12 the sign is text.
+_QUOTED_OR_COMMENT = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|(?P<comment>(?<!\S)#.*)""", re.DOTALL)
 
 
 class ModelRegMagics(Configurable):
@@ -40,6 +55,13 @@ class ModelRegMagics(Configurable):
         super().__init__(parent=shell)
         self.shell = shell
         self.loaded_models: list[str] = []  # what this session loaded: the inputs of what it registers next
+        self.added: list[tuple[str, str, Callable[..., Any]]] = []
+        self.matcher: Any = None
+
+    def add(self, kind: str, name: str, function: Callable[..., Any]) -> None:
+        """Add a magic and remember it, to be removed again."""
+        self.shell.magics_manager.register_function(function, kind, name)
+        self.added.append((kind, name, function))
 
     def workspace(self) -> Workspace:
         """Open the workspace anew: nothing is kept between calls."""
@@ -49,9 +71,9 @@ class ModelRegMagics(Configurable):
 class Shown:
     """An answer that shows itself; its attributes and items are the answer's."""
 
-    def __init__(self, answer: Any, *, empty: str = "", html: Callable[[Any], str] | None = None) -> None:
+    def __init__(self, answer: Any, *, empty: str = "", html: Callable[[Any], str] | None = None, is_row: bool = False) -> None:
         self.answer = answer
-        self._empty, self._html = empty, html
+        self._empty, self._html, self._is_row = empty, html, is_row
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -63,6 +85,9 @@ class Shown:
 
     def __len__(self) -> int:
         return len(self.answer)
+
+    def __bool__(self) -> bool:
+        return bool(self.answer)  # a record has no length
 
     def __getitem__(self, key: Any) -> Any:
         return self.answer[key]
@@ -76,14 +101,17 @@ class Shown:
         return ["answer", *(name for name in dir(self.answer) if not name.startswith("_"))]
 
     def __repr__(self) -> str:
-        from .display import to_text
+        from .display import KEYS_HIDDEN, to_text
 
-        return to_text(self.answer, empty=self._empty)
+        if type(self.answer).__name__ == "EndpointKeys":
+            return KEYS_HIDDEN
+        return to_text([self.answer] if self._is_row else self.answer, empty=self._empty)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from .html import to_html
 
-        html = self._html(self.answer) if self._html else to_html(self.answer, empty=self._empty)
+        shown = [self.answer] if self._is_row else self.answer
+        html = self._html(self.answer) if self._html else to_html(shown, empty=self._empty)
         return {"text/plain": repr(self), "text/html": html}
 
 
@@ -94,39 +122,38 @@ def load(shell: InteractiveShell) -> None:
     magics = ModelRegMagics(shell)
     shell.configurables.append(magics)  # type: ignore[arg-type]
     for operation in OPERATIONS:
-        shell.magics_manager.register_function(_line_magic(magics, operation), "line", operation.magic)
+        magics.add("line", operation.magic, _OperationMagic(magics, operation))
     for name, function in LINE_MAGICS.items():
-        shell.magics_manager.register_function(_bound(magics, function), "line", name)
+        magics.add("line", name, _bound(magics, function))
     for name, function in CELL_MAGICS.items():
-        shell.magics_manager.register_function(_bound(magics, function), "cell", name)
+        magics.add("cell", name, _bound(magics, function))
     if shell.Completer is not None:
-        matcher = make_matcher(magics.workspace)
-        shell.Completer.custom_matchers.append(matcher)
+        magics.matcher = make_matcher(magics.workspace)
+        shell.Completer.custom_matchers.append(magics.matcher)
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Remove exactly what `load` added."""
-    shell.configurables[:] = [item for item in shell.configurables if not isinstance(item, ModelRegMagics)]
-    lines, cells = shell.magics_manager.magics["line"], shell.magics_manager.magics["cell"]
-    for name in [operation.magic for operation in OPERATIONS] + list(LINE_MAGICS):
-        lines.pop(name, None)
-    for name in CELL_MAGICS:
-        cells.pop(name, None)
-    if shell.Completer is not None:
-        matchers = shell.Completer.custom_matchers
-        matchers[:] = [matcher for matcher in matchers if getattr(matcher, "matcher_identifier", "") != MATCHER]
+    """Remove exactly what `load` added; what the person put in its place meanwhile stays."""
+    for magics in [item for item in shell.configurables if isinstance(item, ModelRegMagics)]:
+        shell.configurables.remove(magics)
+        for kind, name, function in magics.added:
+            if shell.magics_manager.magics[kind].get(name) is function:
+                del shell.magics_manager.magics[kind][name]
+        if shell.Completer is not None:
+            shell.Completer.custom_matchers[:] = [item for item in shell.Completer.custom_matchers if item is not magics.matcher]
 
 
 def split_words(line: str) -> list[str]:
-    """Split a line as a shell does; a trailing comment is dropped, and backslashes are left alone on Windows.
+    """Split a line as a shell does, without its comment; on Windows a backslash is a plain character.
 
     Raises
     ------
     UsageError
         If a quote is not closed.
     """
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+    lexer = shlex.shlex(_QUOTED_OR_COMMENT.sub(lambda found: "" if found["comment"] else found[0], line), posix=True)
     lexer.whitespace_split = True
+    lexer.commenters = ""
     if os.name == "nt":
         lexer.escape = ""
     try:
@@ -135,11 +162,10 @@ def split_words(line: str) -> list[str]:
         raise UsageError(f"{error}: {line}") from None
 
 
-def run_operation(magics: ModelRegMagics, operation: Operation, words: list[str]) -> Any:
-    """Run one row of the table with words; None when they asked for help."""
-    prog = f"%{operation.magic}"
+def run_operation(magics: ModelRegMagics, operation: Operation, words: list[str], *, prog: str = "") -> Any:
+    """Run one row of the table with words; None when they asked for help or for text."""
     try:
-        command = parse_command(operation, words, prog=prog)
+        command, presentation = parse_words(operation, words, prog=prog or f"%{operation.magic}")
     except HelpAsked as asked:
         print(asked)
         return None
@@ -148,45 +174,89 @@ def run_operation(magics: ModelRegMagics, operation: Operation, words: list[str]
     if operation.confirms and not getattr(command, "yes", False):
         question = operation.confirms.format(name=getattr(command, "name", ""))
         raise UsageError(f"{question} A cell cannot ask; add --yes.")
-    from .display import EMPTY
+    try:
+        answer = operation.run(magics.workspace(), command)
+    except ModelRegistryError:
+        if presentation.debug:
+            _print_traceback()
+        raise
+    is_filtered = command != type(command)(**dict.fromkeys(command._required, ""))
+    kind = operation.answer.removeprefix("list[").rstrip("]")
+    empty = NOTHING if is_filtered else EMPTY.get(kind, NOTHING)
+    return present(answer, presentation, empty=empty, is_row=operation.verb in _BRIEF and kind in EMPTY)
 
-    answer = operation.run(magics.workspace(), command)
-    return Shown(answer, empty=EMPTY.get(operation.answer.removeprefix("list[").rstrip("]"), "Nothing found."))
+
+def present(answer: Any, presentation: Presentation, *, empty: str = NOTHING, is_row: bool = False) -> Any:
+    """Return an answer that shows itself; plain values with ``--query``; None when ``--output`` made it printed text."""
+    from .display import select, to_text
+
+    wanted = select(answer, presentation.query) if presentation.query else answer
+    if presentation.output:
+        text = to_text(wanted, presentation.output, empty=empty)
+        if text:
+            print(text)
+        return None
+    return wanted if presentation.query else Shown(answer, empty=empty, is_row=is_row)
 
 
 def draw_progress() -> Callable[[int, int], None]:
     """Return a callback that draws a plain bar on standard error once half a second has passed; none in a log file."""
     from time import monotonic
 
-    start = monotonic()
+    start: list[float] = []
 
     def draw(done: int, total: int) -> None:
         import sys
 
-        seconds = monotonic() - start
+        start[:] = start or [monotonic()]  # opening the workspace took its own time
+        seconds = monotonic() - start[0]
         if seconds > 0.5 and total:
-            end = "\r" if done < total else "\n"
+            end = "" if done < total else "\n"
             print(f"\r{done / total:4.0%} of {total / 1e6:,.0f} MB, {done / seconds / 1e6:,.0f} MB/s", end=end, file=sys.stderr, flush=True)
 
     return draw
 
 
-def _line_magic(magics: ModelRegMagics, operation: Operation) -> Callable[[str], Any]:
-    def magic(line: str = "") -> Any:
-        return run_operation(magics, operation, split_words(line))
+class _OperationMagic:
+    # No docstring of its own: `%model_list?` shows __doc__, written when somebody asks, so that loading builds no parser.
 
-    magic.__name__ = operation.magic
-    # Read when somebody asks %name?, so that loading the extension builds no parser.
-    magic.__doc__ = operation.summary
-    return magic
+    def __init__(self, magics: ModelRegMagics, operation: Operation) -> None:
+        self._magics, self._operation = magics, operation
+        self.__name__ = operation.magic
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return build_parser(self._operation, f"%{self._operation.magic}").format_help()
+
+    def __call__(self, line: str = "") -> Any:
+        line, is_silent = _without_semicolon(line)
+        answer = run_operation(self._magics, self._operation, split_words(line))
+        return None if is_silent else answer
 
 
 def _bound(magics: ModelRegMagics, function: Callable[..., Any]) -> Callable[..., Any]:
     def magic(line: str = "", cell: str | None = None) -> Any:
-        return function(magics, line) if cell is None else function(magics, line, cell)
+        if cell is not None:
+            answer = function(magics, line, cell)
+            return None if cell.rstrip().endswith(";") else answer
+        line, is_silent = _without_semicolon(line)
+        answer = function(magics, line)
+        return None if is_silent else answer
 
     magic.__name__, magic.__doc__ = function.__name__, function.__doc__
     return magic
 
 
-__all__ = ["ModelRegMagics", "Shown", "build_parser", "load", "run_operation", "split_words", "unload"]
+def _without_semicolon(line: str) -> tuple[str, bool]:
+    """Take off the semicolon that asks for silence, as it does after any expression in a notebook."""
+    text = line.rstrip()
+    return (text[:-1], True) if text.endswith(";") else (line, False)
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
+__all__ = ["ModelRegMagics", "Shown", "load", "present", "run_operation", "split_words", "unload"]
