@@ -318,6 +318,8 @@ def _to_array(value: Any, spec: ColumnSpec | None, what: str) -> Any:
         array = np.asarray(value)
     except ValueError:
         raise InvalidInput(f"{what} has rows of different lengths, or is nested too deeply.") from None
+    if array.ndim == 0 and (spec is None or spec.shape != []):
+        raise InvalidInput(f"{what} must be a list.")
     if array.dtype.kind not in "biuf":
         array = _without_gaps(array, value, what)
     if spec is None:
@@ -331,7 +333,7 @@ def _to_array(value: Any, spec: ColumnSpec | None, what: str) -> Any:
         or (dtype == "bool") > (array.dtype == bool)
     ):
         raise InvalidInput(f"{what} holds a value that is not {_article(spec.type)}.")
-    shape = spec.shape or list(array.shape)
+    shape = list(array.shape) if spec.shape is None else spec.shape
     if array.ndim != len(shape) or any(want not in (-1, have) for want, have in zip(shape, array.shape, strict=True)):
         raise InvalidInput(f"{what} has the shape {array.shape}; the model takes {tuple(shape)} (-1: any length).")
     try:
