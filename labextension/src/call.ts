@@ -45,13 +45,16 @@ export async function call<N extends OperationName>(
   const { method, path } = OPERATIONS[name];
   const query = method === 'GET' ? toQuery(command) : '';
   const body = method === 'POST' ? JSON.stringify(command) : undefined;
-  return (await request(settings, path + query, { method, body })) as Answer<N>;
+  const headers = { 'Content-Type': 'application/json' };
+  return (await request(settings, path + query, {
+    method,
+    headers,
+    body
+  })) as Answer<N>;
 }
 
 /** Ask whether the server part is there. Throws a `CallError`. */
-export async function fetchStatus(
-  settings: ServerConnection.ISettings
-): Promise<IStatus> {
+export async function fetchStatus(settings: ServerConnection.ISettings): Promise<IStatus> {
   return (await request(settings, 'status', { method: 'GET' })) as IStatus;
 }
 
@@ -69,15 +72,11 @@ export function toQuery(command: object): string {
 
 /** Make whatever was thrown an error that can be shown. */
 export function toCallError(reason: unknown): CallError {
-  return reason instanceof CallError
-    ? reason
-    : new CallError(0, 'Error', String(reason));
+  return reason instanceof CallError ? reason : new CallError(0, 'Error', String(reason));
 }
 
 /** Do something; return what went wrong, or null. */
-export async function attempt(
-  action: () => Promise<unknown>
-): Promise<CallError | null> {
+export async function attempt(action: () => Promise<unknown>): Promise<CallError | null> {
   try {
     await action();
     return null;
@@ -93,16 +92,10 @@ function toTexts(value: unknown): string[] {
   if (Array.isArray(value)) {
     return value.map(String);
   }
-  return typeof value === 'object'
-    ? Object.entries(value).map(([key, item]) => `${key}=${item}`)
-    : [String(value)];
+  return typeof value === 'object' ? Object.entries(value).map(([key, item]) => `${key}=${item}`) : [String(value)];
 }
 
-async function request(
-  settings: ServerConnection.ISettings,
-  path: string,
-  init: RequestInit
-): Promise<unknown> {
+async function request(settings: ServerConnection.ISettings, path: string, init: RequestInit): Promise<unknown> {
   const url = URLExt.join(settings.baseUrl, NAMESPACE, path);
   const response = await send(settings, url, init);
   const text = await response.text();
@@ -113,13 +106,12 @@ async function request(
   return answer;
 }
 
-async function send(
-  settings: ServerConnection.ISettings,
-  url: string,
-  init: RequestInit
-): Promise<Response> {
+async function send(settings: ServerConnection.ISettings, url: string, init: RequestInit): Promise<Response> {
+  // Under its own setting, 'no-store', JupyterLab adds the time to the query, which is no field of any command; our
+  // server forbids storing its answers itself.
+  const uncached: RequestInit = { ...init, cache: 'default' };
   try {
-    return await ServerConnection.makeRequest(url, init, settings);
+    return await ServerConnection.makeRequest(url, uncached, settings);
   } catch (reason) {
     throw new CallError(0, 'NoAnswer', String(reason));
   }
@@ -138,16 +130,7 @@ function toError(status: number, answer: unknown, text: string): CallError {
   const said = (answer ?? {}) as Partial<Record<string, unknown>>;
   const message = typeof said.message === 'string' ? said.message : text;
   if (typeof said.error === 'string') {
-    return new CallError(
-      status,
-      said.error,
-      message,
-      typeof said.detail === 'string' ? said.detail : ''
-    );
+    return new CallError(status, said.error, message, typeof said.detail === 'string' ? said.detail : '');
   }
-  return new CallError(
-    status,
-    status === 404 ? 'ServerMissing' : 'Error',
-    message
-  );
+  return new CallError(status, status === 404 ? 'ServerMissing' : 'Error', message);
 }

@@ -81,11 +81,7 @@ interface ICommand {
 
 /** Add all commands. */
 export function addCommands(context: ICommandContext): void {
-  const rows = [
-    ...panelCommands(context),
-    ...versionCommands(context),
-    ...endpointCommands(context)
-  ];
+  const rows = [...panelCommands(context), ...versionCommands(context), ...endpointCommands(context)];
   for (const { id, args, ...row } of rows) {
     context.app.commands.addCommand(id, {
       ...row,
@@ -94,13 +90,8 @@ export function addCommands(context: ICommandContext): void {
   }
 }
 
-function describeArguments(args: {
-  [name: string]: string;
-}): ReadonlyJSONObject {
-  const properties = Object.entries(args).map(([name, description]) => [
-    name,
-    { type: 'string', description }
-  ]);
+function describeArguments(args: { [name: string]: string }): ReadonlyJSONObject {
+  const properties = Object.entries(args).map(([name, description]) => [name, { type: 'string', description }]);
   return { type: 'object', properties: Object.fromEntries(properties) };
 }
 
@@ -129,8 +120,7 @@ function panelCommands(context: ICommandContext): ICommand[] {
       label: trans.__('Register Model…'),
       icon: addIcon,
       args: { path: trans.__('File or folder to register') },
-      execute: ({ path }) =>
-        register(context, registrationOf(String(path ?? '')))
+      execute: ({ path }) => register(context, registrationOf(String(path ?? '')))
     },
     {
       id: CommandIDs.registerFile,
@@ -138,8 +128,7 @@ function panelCommands(context: ICommandContext): ICommand[] {
       icon: registryIcon,
       args: {},
       isEnabled: () => Boolean(context.selectedPath()),
-      execute: () =>
-        register(context, registrationOf(context.selectedPath() ?? ''))
+      execute: () => register(context, registrationOf(context.selectedPath() ?? ''))
     },
     {
       id: CommandIDs.refresh,
@@ -177,24 +166,16 @@ function versionCommands(context: ICommandContext): ICommand[] {
       registry.showVersion(name, version);
     }),
     row(CommandIDs.openTab, trans.__('Open Model in Tab'), context.openTab),
-    row(CommandIDs.deploy, trans.__('Deploy Model…'), (model, endpoint) =>
-      deploy(context, model, endpoint)
-    ),
-    row(CommandIDs.copyReference, trans.__('Copy Model Reference'), model =>
-      copy(context, reference(model))
-    ),
-    row(CommandIDs.insertCode, trans.__('Insert Code That Loads Model'), model =>
-      insertCode(context, loadCode(model))
-    ),
+    row(CommandIDs.deploy, trans.__('Deploy Model…'), (model, endpoint) => deploy(context, model, endpoint)),
+    row(CommandIDs.copyReference, trans.__('Copy Model Reference'), model => copy(context, reference(model))),
+    row(CommandIDs.insertCode, trans.__('Insert Code That Loads Model'), model => insertCode(context, loadCode(model))),
     row(CommandIDs.archive, trans.__('Archive Model'), model =>
       change(context, trans.__('Archiving failed'), 'model archive', model)
     ),
     row(CommandIDs.restore, trans.__('Restore Model'), model =>
       change(context, trans.__('Restoring failed'), 'model restore', model)
     ),
-    row(CommandIDs.remove, trans.__('Delete Model…'), model =>
-      removeVersion(context, model)
-    )
+    row(CommandIDs.remove, trans.__('Delete Model…'), model => removeVersion(context, model))
   ];
 }
 
@@ -223,13 +204,8 @@ function endpointCommands(context: ICommandContext): ICommand[] {
 }
 
 /** The version that is meant: the one named, the one under the pointer, or the one that is open. */
-function versionOf(
-  { app, registry }: ICommandContext,
-  args: ReadonlyPartialJSONObject
-): IReference | undefined {
-  const clicked = args.isContext
-    ? app.contextMenuHitTest(node => 'modelregName' in node.dataset)?.dataset
-    : undefined;
+function versionOf({ app, registry }: ICommandContext, args: ReadonlyPartialJSONObject): IReference | undefined {
+  const clicked = args.isContext ? app.contextMenuHitTest(node => 'modelregName' in node.dataset)?.dataset : undefined;
   const name = args.name ?? clicked?.modelregName ?? registry.openVersion?.name;
   const version =
     args.version ??
@@ -237,22 +213,12 @@ function versionOf(
     (name === registry.openVersion?.name
       ? registry.openVersion?.version
       : registry.models.find(model => model.name === name)?.version);
-  return name && version
-    ? { name: String(name), version: String(version) }
-    : undefined;
+  return name && version ? { name: String(name), version: String(version) } : undefined;
 }
 
-function endpointOf(
-  { app, registry }: ICommandContext,
-  args: ReadonlyPartialJSONObject
-): string | undefined {
-  const clicked = args.isContext
-    ? app.contextMenuHitTest(node => 'modelregEndpoint' in node.dataset)
-    : undefined;
-  const name =
-    args.name ??
-    clicked?.dataset.modelregEndpoint ??
-    registry.openEndpoint?.name;
+function endpointOf({ app, registry }: ICommandContext, args: ReadonlyPartialJSONObject): string | undefined {
+  const clicked = args.isContext ? app.contextMenuHitTest(node => 'modelregEndpoint' in node.dataset) : undefined;
+  const name = args.name ?? clicked?.dataset.modelregEndpoint ?? registry.openEndpoint?.name;
   return name ? String(name) : undefined;
 }
 
@@ -261,10 +227,7 @@ function showPanel({ app }: ICommandContext): void {
 }
 
 /** Ask until it is registered or the person turns away. */
-async function register(
-  context: ICommandContext,
-  start: IRegistration
-): Promise<void> {
+async function register(context: ICommandContext, start: IRegistration): Promise<void> {
   const { registry, trans } = context;
   let form: IRegistration | null = start;
   let error: CallError | null = null;
@@ -282,22 +245,18 @@ async function register(
 }
 
 /** Deploy to an endpoint; ask which, unless it is named, and ask about files that can run code. */
-async function deploy(
-  { registry, trans }: ICommandContext,
-  model: IReference,
-  named?: string
-): Promise<void> {
-  const endpoint =
-    named ?? (await askForEndpoint(trans, model, registry.endpoints));
+async function deploy({ registry, trans }: ICommandContext, model: IReference, named?: string): Promise<void> {
+  const endpoint = named ?? (await askForEndpoint(trans, model, registry.endpoints));
   if (endpoint === null) {
     return;
   }
   let error = await attempt(() => registry.deploy(model, endpoint, false));
   if (error?.error === 'UnsafeModel') {
-    if (!(await askForTrust(trans, error))) {
-      return;
-    }
-    error = await attempt(() => registry.deploy(model, endpoint, true));
+    error = await attempt(async () => {
+      if (await askForTrust(trans, await registry.read('model show', model))) {
+        await registry.deploy(model, endpoint, true);
+      }
+    });
   }
   if (error) {
     await showFailure(trans, trans.__('Deploying failed'), error);
@@ -316,10 +275,7 @@ async function change(
   }
 }
 
-async function removeVersion(
-  { registry, trans }: ICommandContext,
-  { name, version }: IReference
-): Promise<void> {
+async function removeVersion({ registry, trans }: ICommandContext, { name, version }: IReference): Promise<void> {
   const isSure = await confirm(
     trans,
     trans.__('Delete %1:%2 for good?', name, version),
@@ -337,10 +293,7 @@ async function removeVersion(
   }
 }
 
-async function removeEndpoint(
-  { registry, trans }: ICommandContext,
-  name: string
-): Promise<void> {
+async function removeEndpoint({ registry, trans }: ICommandContext, name: string): Promise<void> {
   const isSure = await confirm(
     trans,
     trans.__('Stop and delete endpoint %1?', name),
@@ -359,10 +312,7 @@ export function copy({ trans }: { trans: TranslationBundle }, text: string): voi
 }
 
 /** Write a new cell into the notebook one looks at; without a notebook the code goes to the clipboard. */
-async function insertCode(
-  { app, trans }: ICommandContext,
-  code: string
-): Promise<void> {
+async function insertCode({ app, trans }: ICommandContext, code: string): Promise<void> {
   const { commands } = app;
   if (isReady(commands, 'notebook:replace-selection')) {
     await commands.execute('notebook:insert-cell-below');
@@ -370,10 +320,7 @@ async function insertCode(
     return;
   }
   Clipboard.copyToSystem(code);
-  Notification.info(
-    trans.__('No notebook is in front; copied instead: %1', code),
-    { autoClose: 4000 }
-  );
+  Notification.info(trans.__('No notebook is in front; copied instead: %1', code), { autoClose: 4000 });
 }
 
 function isReady(commands: CommandRegistry, id: string): boolean {

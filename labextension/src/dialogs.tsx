@@ -7,8 +7,10 @@ import * as React from 'react';
 import type { CallError, Command } from './call';
 import { endpointNameFor, IReference, modelNameFor, parseTags } from './format';
 import type { IEndpointRow } from './model';
+import type { IModel } from './schema';
 import { servedBy } from './views/endpoints';
 import { Failure } from './views/parts';
+import { Verdict } from './views/version';
 
 /** A form in a dialog; its value is what stands in its fields. */
 class FormBody<T> extends ReactWidget {
@@ -42,16 +44,20 @@ export async function askForEndpoint(
   const body = new FormBody(endpointNameFor(model.name), (name, onChange) => (
     <>
       <TextField label={trans.__('Endpoint name')} value={name} onChange={onChange} />
-      <p>{endpointHint(trans, endpoints.find(row => row.endpoint.name === name))}</p>
+      <p>
+        {endpointHint(
+          trans,
+          endpoints.find(row => row.endpoint.name === name)
+        )}
+      </p>
     </>
   ));
-  const buttons = [
-    Dialog.cancelButton({ label: trans.__('Cancel') }),
-    Dialog.okButton({ label: trans.__('Deploy') })
-  ];
+  const buttons = [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: trans.__('Deploy') })];
   const result = await showDialog({ title, body, buttons, focusNodeSelector: 'input' });
   return result.button.accept ? (result.value?.trim() ?? '') : null;
 }
+
+const MODEL_TYPES = ['custom_model', 'mlflow_model', 'triton_model'];
 
 /** What the register form holds. */
 export interface IRegistration {
@@ -101,16 +107,13 @@ export async function askForModel(
   return result.button.accept ? result.value : null;
 }
 
-/** Say why files are not loaded, and ask whether their maker is trusted. */
-export async function askForTrust(
-  trans: TranslationBundle,
-  error: CallError
-): Promise<boolean> {
+/** Say why a version is not loaded, and ask whether its maker is trusted. */
+export async function askForTrust(trans: TranslationBundle, model: IModel): Promise<boolean> {
   const result = await showDialog({
-    title: trans.__('This model can run code'),
+    title: trans.__('%1:%2 can run code', model.name, model.version),
     body: (
       <div className="jp-modelreg-Form">
-        <Failure error={error} trans={trans} />
+        <Verdict scan={model.scan} trans={trans} />
         <p>{trans.__('Deploy it only if you trust whoever made its files.')}</p>
       </div>
     ),
@@ -124,30 +127,18 @@ export async function askForTrust(
 }
 
 /** Ask before something is gone. */
-export async function confirm(
-  trans: TranslationBundle,
-  title: string,
-  body: string,
-  action: string
-): Promise<boolean> {
+export async function confirm(trans: TranslationBundle, title: string, body: string, action: string): Promise<boolean> {
   const result = await showDialog({
     title,
     body,
     defaultButton: 0,
-    buttons: [
-      Dialog.cancelButton({ label: trans.__('Cancel') }),
-      Dialog.warnButton({ label: action })
-    ]
+    buttons: [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.warnButton({ label: action })]
   });
   return result.button.accept;
 }
 
 /** Say that something failed, with the one line and its details. */
-export async function showFailure(
-  trans: TranslationBundle,
-  title: string,
-  error: CallError
-): Promise<void> {
+export async function showFailure(trans: TranslationBundle, title: string, error: CallError): Promise<void> {
   await showDialog({
     title,
     body: (
@@ -200,11 +191,7 @@ function RegisterForm(props: IRegisterFormProps): JSX.Element {
   return (
     <>
       {error && <Failure error={error} trans={trans} />}
-      <TextField
-        label={trans.__('Name')}
-        value={form.name}
-        onChange={name => onChange({ ...form, name })}
-      />
+      <TextField label={trans.__('Name')} value={form.name} onChange={name => onChange({ ...form, name })} />
       <TextField
         label={trans.__('Path')}
         placeholder={trans.__('A file, a folder, or a reference such as runs:/ID/model')}
@@ -219,9 +206,11 @@ function RegisterForm(props: IRegisterFormProps): JSX.Element {
           onChange={event => onChange({ ...form, type: event.target.value })}
         >
           <option value="">{trans.__('found out from the files')}</option>
-          <option value="custom_model">custom_model</option>
-          <option value="mlflow_model">mlflow_model</option>
-          <option value="triton_model">triton_model</option>
+          {MODEL_TYPES.map(type => (
+            <option key={type} value={type}>
+              {type}
+            </option>
+          ))}
         </select>
       </label>
       <TextField

@@ -15,8 +15,7 @@ export function followDrag(down: MouseEvent, code: string): void {
   const { signal } = ending;
   const onMove = (move: MouseEvent): void => {
     const isFar =
-      Math.abs(move.clientX - down.clientX) > THRESHOLD_PX ||
-      Math.abs(move.clientY - down.clientY) > THRESHOLD_PX;
+      Math.abs(move.clientX - down.clientX) > THRESHOLD_PX || Math.abs(move.clientY - down.clientY) > THRESHOLD_PX;
     if (isFar) {
       ending.abort();
       void startDrag(move, code);

@@ -64,10 +64,10 @@ export class EndpointModel implements IDisposable {
     this.answer = null;
     this._changed.emit();
     this.failure = await attempt(async () => {
-      const { body, seconds } = await this.registry.read(
-        'online-endpoint invoke',
-        { name: this.name, data: this.request }
-      );
+      const { body, seconds } = await this.registry.read('online-endpoint invoke', {
+        name: this.name,
+        data: this.request
+      });
       this.answer = {
         text: typeof body === 'string' ? body : formatJson(body),
         milliseconds: (seconds ?? 0) * 1000
@@ -80,10 +80,7 @@ export class EndpointModel implements IDisposable {
   async showKeys(): Promise<void> {
     this.error = await attempt(async () => {
       const command = { name: this.name };
-      this.keys = await this.registry.read(
-        'online-endpoint get-credentials',
-        command
-      );
+      this.keys = await this.registry.read('online-endpoint get-credentials', command);
     });
     this._changed.emit();
   }
@@ -98,10 +95,11 @@ export class EndpointModel implements IDisposable {
     const deployment = this.row?.deployment?.name;
     if (deployment) {
       this.error = await attempt(async () => {
-        const { text } = await this.registry.read(
-          'online-deployment get-logs',
-          { name: deployment, endpoint_name: this.name, lines: LOG_LINES }
-        );
+        const { text } = await this.registry.read('online-deployment get-logs', {
+          name: deployment,
+          endpoint_name: this.name,
+          lines: LOG_LINES
+        });
         this.log = text ?? '';
       });
       this._changed.emit();

@@ -34,11 +34,7 @@ const AGE_STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
 ];
 
 /** Write how long ago something was, in the page's language; `now` is milliseconds since 1970. */
-export function formatAge(
-  time: string | undefined,
-  now: number,
-  language?: string
-): string {
+export function formatAge(time: string | undefined, now: number, language?: string): string {
   const then = Date.parse(time ?? '');
   if (Number.isNaN(then)) {
     return '';
@@ -49,11 +45,8 @@ export function formatAge(
     style: 'short'
   });
   const [unit, length] =
-    AGE_STEPS.find(([, length]) => seconds >= length && length > 1) ??
-    AGE_STEPS[AGE_STEPS.length - 1];
-  return unit === 'second'
-    ? words.format(0, 'second')
-    : words.format(-Math.floor(seconds / length), unit);
+    AGE_STEPS.find(([, length]) => seconds >= length && length > 1) ?? AGE_STEPS[AGE_STEPS.length - 1];
+  return unit === 'second' ? words.format(0, 'second') : words.format(-Math.floor(seconds / length), unit);
 }
 
 /** Write a metric with four digits that count. */
@@ -86,16 +79,17 @@ export function modelOf(deployment: IOnlineDeployment): IReference | undefined {
 /** Suggest an endpoint's name: 3 to 32 letters, digits and dashes, a letter first, no dash at the end. */
 export function endpointNameFor(modelName: string): string {
   const plain = modelName.toLowerCase().replace(/[^a-z0-9]/g, '-');
-  const name = (/^[a-z]/.test(plain) ? plain : `m-${plain}`)
-    .replace(/^-+/, '')
-    .slice(0, 32)
-    .replace(/-+$/, '');
+  const name = (/^[a-z]/.test(plain) ? plain : `m-${plain}`).replace(/^-+/, '').slice(0, 32).replace(/-+$/, '');
   return name.length < 3 ? `${name}-model` : name;
 }
 
 /** Suggest a model's name: the file's, without its ending. */
 export function modelNameFor(path: string): string {
-  const base = path.replace(/[\\/]+$/, '').split(/[\\/]/).pop() ?? '';
+  const base =
+    path
+      .replace(/[\\/]+$/, '')
+      .split(/[\\/]/)
+      .pop() ?? '';
   const stem = /.\../.test(base) ? base.replace(/\.[^.]*$/, '') : base;
   return stem.replace(/[^\w.-]+/g, '-').replace(/^[^A-Za-z0-9]+/, '');
 }
@@ -124,9 +118,7 @@ export function requestBody(model: IModel | undefined): string {
 /** Write JSON for reading: what fits a line stays on one, and so do rows of plain values. */
 export function formatJson(value: unknown, indent = ''): string {
   const line = JSON.stringify(value);
-  const isRow =
-    Array.isArray(value) &&
-    value.every(item => item === null || typeof item !== 'object');
+  const isRow = Array.isArray(value) && value.every(item => item === null || typeof item !== 'object');
   if (value === null || typeof value !== 'object' || isRow) {
     return line;
   }
@@ -136,9 +128,7 @@ export function formatJson(value: unknown, indent = ''): string {
   const inner = `${indent}  `;
   const parts = Array.isArray(value)
     ? value.map(item => formatJson(item, inner))
-    : Object.entries(value).map(
-        ([key, item]) => `${JSON.stringify(key)}: ${formatJson(item, inner)}`
-      );
+    : Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${formatJson(item, inner)}`);
   const [open, close] = Array.isArray(value) ? '[]' : '{}';
   return `${open}\n${parts.map(part => inner + part).join(',\n')}\n${indent}${close}`;
 }
@@ -159,9 +149,7 @@ function zeroRow(signature: ISignature | undefined): unknown {
     return zeros(first.shape);
   }
   const data = [inputs.map(column => ZEROS[column.type ?? ''] ?? 0)];
-  return inputs.every(column => column.name)
-    ? { columns: inputs.map(column => column.name), data }
-    : data;
+  return inputs.every(column => column.name) ? { columns: inputs.map(column => column.name), data } : data;
 }
 
 function zeros([length, ...rest]: number[]): unknown {

@@ -10,17 +10,7 @@ import { DisposableDelegate, IDisposable } from '@lumino/disposable';
 import { Debouncer, Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
-import {
-  Answer,
-  attempt,
-  call,
-  CallError,
-  Command,
-  fetchStatus,
-  IStatus,
-  OperationName,
-  toCallError
-} from './call';
+import { Answer, attempt, call, CallError, Command, fetchStatus, IStatus, OperationName, toCallError } from './call';
 import { EndpointModel } from './endpoint';
 import type { IReference } from './format';
 import { IModel, IOnlineDeployment, IOnlineEndpoint, OPERATIONS } from './schema';
@@ -152,10 +142,7 @@ export class RegistryModel implements IDisposable, IModelList {
   }
 
   /** Run an operation, then read what it changed. Throws a `CallError`. */
-  async run<N extends OperationName>(
-    name: N,
-    command: Command<N>
-  ): Promise<Answer<N>> {
+  async run<N extends OperationName>(name: N, command: Command<N>): Promise<Answer<N>> {
     const answer = await this.read(name, command);
     if (OPERATIONS[name].method === 'POST') {
       await this.refresh();
@@ -164,19 +151,12 @@ export class RegistryModel implements IDisposable, IModelList {
   }
 
   /** Run an operation that leaves the lists as they are. Throws a `CallError`. */
-  read<N extends OperationName>(
-    name: N,
-    command: Command<N>
-  ): Promise<Answer<N>> {
+  read<N extends OperationName>(name: N, command: Command<N>): Promise<Answer<N>> {
     return call(this._options.serverSettings, name, command);
   }
 
   /** Serve a version at an endpoint and open that endpoint. Throws a `CallError`. */
-  async deploy(
-    model: IReference,
-    endpointName: string,
-    trust: boolean
-  ): Promise<void> {
+  async deploy(model: IReference, endpointName: string, trust: boolean): Promise<void> {
     this.pending.set(endpointName, `${model.name}:${model.version}`);
     this._changed.emit();
     try {
@@ -268,9 +248,7 @@ export class RegistryModel implements IDisposable, IModelList {
     return Promise.all(endpoints.map(endpoint => this._withDeployment(endpoint)));
   }
 
-  private async _withDeployment(
-    endpoint: IOnlineEndpoint
-  ): Promise<IEndpointRow> {
+  private async _withDeployment(endpoint: IOnlineEndpoint): Promise<IEndpointRow> {
     const command = { endpoint_name: endpoint.name ?? '' };
     try {
       const [deployment] = await this.read('online-deployment list', command);

@@ -76,10 +76,7 @@ export class RegistryPanel extends SidePanel {
 }
 
 /** A tab of the main area that shows one version. */
-export function versionTab(
-  options: IPanelOptions,
-  { name, version }: IReference
-): MainAreaWidget {
+export function versionTab(options: IPanelOptions, { name, version }: IReference): MainAreaWidget {
   const model = new VersionModel(options.registry, name, version);
   const content = ReactWidget.create(
     <UseSignal signal={model.changed}>
@@ -89,6 +86,7 @@ export function versionTab(
   content.addClass('jp-modelreg-Tab');
   content.disposed.connect(() => model.dispose());
   const tab = new MainAreaWidget({ content });
+  tab.toolbar.hide();
   tab.id = `jp-modelreg-tab-${name}:${version}`;
   tab.title.label = `${name}:${version}`;
   tab.title.icon = registryIcon;
@@ -136,10 +134,7 @@ function modelsWidget(options: IPanelOptions): Widget {
   );
 }
 
-function OpenVersion(props: {
-  options: IPanelOptions;
-  version: VersionModel;
-}): JSX.Element {
+function OpenVersion(props: { options: IPanelOptions; version: VersionModel }): JSX.Element {
   const { options, version } = props;
   return (
     <UseSignal signal={version.changed} key={`${version.name}:${version.wanted}`}>
@@ -155,10 +150,7 @@ function OpenVersion(props: {
   );
 }
 
-function ModelList(props: {
-  options: IPanelOptions;
-  focused?: string;
-}): JSX.Element {
+function ModelList(props: { options: IPanelOptions; focused?: string }): JSX.Element {
   const { registry, commands, trans } = props.options;
   return (
     <Models
@@ -169,9 +161,7 @@ function ModelList(props: {
       onShowArchived={shows => void registry.setShowsArchived(shows)}
       onShowMore={() => void registry.showMore()}
       onOpen={model => registry.showVersion(model.name ?? null, model.version)}
-      onDrag={(model, event) =>
-        followDrag(event.nativeEvent, loadCode(referenceOf(model)))
-      }
+      onDrag={(model, event) => followDrag(event.nativeEvent, loadCode(referenceOf(model)))}
       onRegister={() => void commands.execute(CommandIDs.register)}
       onRefresh={() => void commands.execute(CommandIDs.refresh)}
     />
@@ -179,8 +169,7 @@ function ModelList(props: {
 }
 
 function versionActions({ commands, registry }: IPanelOptions): IVersionActions {
-  const execute = (id: string) => (model: IModel) =>
-    void commands.execute(id, { ...referenceOf(model) });
+  const execute = (id: string) => (model: IModel) => void commands.execute(id, { ...referenceOf(model) });
   return {
     onDeploy: execute(CommandIDs.deploy),
     onInsertCode: execute(CommandIDs.insertCode),
@@ -218,10 +207,7 @@ function endpointsWidget(options: IPanelOptions): Widget {
   );
 }
 
-function OpenEndpoint(props: {
-  options: IPanelOptions;
-  endpoint: EndpointModel;
-}): JSX.Element {
+function OpenEndpoint(props: { options: IPanelOptions; endpoint: EndpointModel }): JSX.Element {
   const { endpoint } = props;
   const { registry, commands, trans } = props.options;
   return (
@@ -232,12 +218,8 @@ function OpenEndpoint(props: {
           endpoint={endpoint}
           onBack={() => registry.showEndpoint(null)}
           onCopy={text => copy({ trans }, text)}
-          onDelete={name =>
-            void commands.execute(CommandIDs.removeEndpoint, { name })
-          }
-          onDeployAgain={(model, name) =>
-            void commands.execute(CommandIDs.deploy, { ...model, endpoint: name })
-          }
+          onDelete={name => void commands.execute(CommandIDs.removeEndpoint, { name })}
+          onDeployAgain={(model, name) => void commands.execute(CommandIDs.deploy, { ...model, endpoint: name })}
           onOpenModel={({ name, version }) => registry.showVersion(name, version)}
         />
       )}

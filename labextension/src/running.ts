@@ -27,9 +27,7 @@ export class RunningEndpoints implements IRunningSessions.IManager {
     this.name = _trans.__('Endpoints');
     this.shutdownLabel = _trans.__('Shut Down');
     this.shutdownAllLabel = _trans.__('Shut Down All');
-    this.shutdownAllConfirmationText = _trans.__(
-      'Stop all endpoints and delete them? Their models stay.'
-    );
+    this.shutdownAllConfirmationText = _trans.__('Stop all endpoints and delete them? Their models stay.');
   }
 
   get runningChanged(): RegistryModel['changed'] {

@@ -19,5 +19,4 @@ export const PANEL_ID = 'jp-modelreg-panel';
 export const PLUGIN_ID = 'jupyter-modelreg:plugin';
 
 /** The server's event; its schema is registered by the server part. */
-export const CHANGE_EVENT =
-  'https://events.jupyter.org/jupyter_modelreg/change/v1';
+export const CHANGE_EVENT = 'https://events.jupyter.org/jupyter_modelreg/change/v1';

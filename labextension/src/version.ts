@@ -49,9 +49,7 @@ export class VersionModel implements IDisposable {
 
   /** The version before this one, if there is one. */
   get previous(): IModel | undefined {
-    const index = this.versions.findIndex(
-      item => item.version === this._version
-    );
+    const index = this.versions.findIndex(item => item.version === this._version);
     return index < 0 ? undefined : this.versions[index + 1];
   }
 
@@ -87,7 +85,8 @@ export class VersionModel implements IDisposable {
 
   /** Remove a tag. The rest is sent, since a key may hold dots, which a path reads as steps. */
   async removeTag(key: string): Promise<void> {
-    const { [key]: _, ...rest } = this.model?.tags ?? {};
+    const tags = Object.entries(this.model?.tags ?? {});
+    const rest = Object.fromEntries(tags.filter(([name]) => name !== key));
     await this._update({ set: [`tags=${JSON.stringify(rest)}`] });
   }
 
@@ -104,9 +103,7 @@ export class VersionModel implements IDisposable {
 
   private async _update(change: Partial<Command<'model update'>>): Promise<void> {
     const { name, version } = this;
-    await this._act(() =>
-      this.registry.run('model update', { name, version, ...change })
-    );
+    await this._act(() => this.registry.run('model update', { name, version, ...change }));
   }
 
   private async _act(action: () => Promise<unknown>): Promise<void> {

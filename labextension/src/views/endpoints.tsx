@@ -1,7 +1,7 @@
 /** The list of endpoints, and one endpoint with a box to call it. */
 
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { copyIcon, refreshIcon } from '@jupyterlab/ui-components';
+import { copyIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import type { EndpointModel } from '../endpoint';
@@ -31,11 +31,7 @@ export function Endpoints(props: IEndpointsProps): JSX.Element {
           {trans.__('No endpoints. Open a model and choose Deploy to give it a URL.')}
         </p>
       )}
-      <ul
-        className="jp-modelreg-Rows"
-        aria-label={trans.__('Endpoints')}
-        onKeyDown={moveFocus}
-      >
+      <ul className="jp-modelreg-Rows" aria-label={trans.__('Endpoints')} onKeyDown={moveFocus}>
         {rows.map((row, index) => (
           <EndpointRow key={row.endpoint.name} {...props} row={row} isFirst={index === 0} />
         ))}
@@ -44,9 +40,7 @@ export function Endpoints(props: IEndpointsProps): JSX.Element {
   );
 }
 
-function EndpointRow(
-  props: IEndpointsProps & { row: IEndpointRow; isFirst: boolean }
-): JSX.Element {
+function EndpointRow(props: IEndpointsProps & { row: IEndpointRow; isFirst: boolean }): JSX.Element {
   const { row, trans } = props;
   const name = row.endpoint.name ?? '';
   const button = React.useRef<HTMLButtonElement>(null);
@@ -79,10 +73,7 @@ function EndpointRow(
 }
 
 /** A dot and the word for it, since a colour alone says nothing to many. */
-export function State(props: {
-  state: string | undefined;
-  trans: TranslationBundle;
-}): JSX.Element {
+export function State(props: { state: string | undefined; trans: TranslationBundle }): JSX.Element {
   const { trans, state = 'empty' } = props;
   const words: { [state: string]: string } = {
     starting: trans.__('starting'),
@@ -106,6 +97,11 @@ export function servedBy(row: IEndpointRow): string {
   return model ? `${model.name}:${model.version}` : '';
 }
 
+/** Whether nobody answers at its URL until it is deployed again. */
+function isDown(row: IEndpointRow): boolean {
+  return ['failed', 'stopped'].includes(row.endpoint.state ?? '');
+}
+
 export interface IEndpointProps {
   trans: TranslationBundle;
   endpoint: EndpointModel;
@@ -125,11 +121,7 @@ export function Endpoint(props: IEndpointProps): JSX.Element {
   const { row } = endpoint;
   return (
     <div className="jp-modelreg-Page" role="region" aria-label={trans.__('Endpoint')}>
-      <Heading
-        title={endpoint.name}
-        back={trans.__('Back to endpoints')}
-        onBack={props.onBack}
-      >
+      <Heading title={endpoint.name} back={trans.__('Back to endpoints')} onBack={props.onBack}>
         {row && <State state={row.endpoint.state} trans={trans} />}
       </Heading>
       {!row && <p className="jp-modelreg-Empty">{trans.__('This endpoint is gone.')}</p>}
@@ -152,10 +144,10 @@ function Parts(props: IPartProps): JSX.Element {
       <div className="jp-modelreg-Columns">
         <div>
           <Address {...props} />
-          <Console {...props} />
+          {!isDown(row) && <Console {...props} />}
         </div>
         <div>
-          <Keys {...props} />
+          {!isDown(row) && <Keys {...props} />}
           <Log {...props} />
           <Foot {...props} />
         </div>
@@ -182,11 +174,7 @@ function Address({ trans, row, onCopy, onOpenModel }: IPartProps): JSX.Element {
         [
           trans.__('Model'),
           model && (
-            <button
-              type="button"
-              className="jp-modelreg-Link"
-              onClick={() => onOpenModel(model)}
-            >
+            <button type="button" className="jp-modelreg-Link" onClick={() => onOpenModel(model)}>
               {`${model.name}:${model.version}`}
             </button>
           )
@@ -213,9 +201,7 @@ function Console({ trans, endpoint, row }: IPartProps): JSX.Element {
         wrap="off"
         value={request}
         onChange={event => endpoint.setRequest(event.target.value)}
-        onKeyDown={event =>
-          event.key === 'Enter' && (event.ctrlKey || event.metaKey) && send(event)
-        }
+        onKeyDown={event => event.key === 'Enter' && (event.ctrlKey || event.metaKey) && send(event)}
       />
       <div className="jp-modelreg-Actions">
         <button
@@ -263,11 +249,7 @@ function Keys({ trans, endpoint, onCopy }: IPartProps): JSX.Element {
           label,
           <span className="jp-modelreg-Copy">
             <code>{key}</code>
-            <Button
-              icon={copyIcon}
-              label={trans.__('Copy %1', label.toLowerCase())}
-              onClick={() => onCopy(key)}
-            />
+            <Button icon={copyIcon} label={trans.__('Copy %1', label.toLowerCase())} onClick={() => onCopy(key)} />
           </span>
         ])}
       />
@@ -282,21 +264,11 @@ function Log({ trans, endpoint, row }: IPartProps): JSX.Element {
     box.current?.scrollTo(0, box.current.scrollHeight);
   }, [log]);
   return (
-    <Fold
-      title={trans.__('Log')}
-      isOpen={row.endpoint.state === 'failed' || undefined}
-      onOpen={() => void endpoint.loadLog()}
-    >
-      <div className="jp-modelreg-Log">
-        <Button
-          icon={refreshIcon}
-          label={trans.__('Refresh log')}
-          onClick={() => void endpoint.loadLog()}
-        />
-        <pre ref={box} role="log" aria-label={trans.__('Log')} tabIndex={0}>
-          {log || trans.__('Nothing was printed.')}
-        </pre>
-      </div>
+    <Fold title={trans.__('Log')} isOpen={isDown(row)} onOpen={() => void endpoint.loadLog()}>
+      <pre ref={box} role="log" aria-label={trans.__('Log')} tabIndex={0}>
+        {log || trans.__('Nothing was printed.')}
+      </pre>
+      <Button label={trans.__('Refresh log')} text={trans.__('Refresh log')} onClick={() => void endpoint.loadLog()} />
     </Fold>
   );
 }
@@ -304,10 +276,9 @@ function Log({ trans, endpoint, row }: IPartProps): JSX.Element {
 function Foot(props: IPartProps): JSX.Element {
   const { trans, endpoint, row } = props;
   const model = row.deployment && modelOf(row.deployment);
-  const isDown = ['failed', 'stopped'].includes(row.endpoint.state ?? '');
   return (
     <div className="jp-modelreg-Actions">
-      {model && isDown && (
+      {model && isDown(row) && (
         <Button
           isAccent
           label={trans.__('Deploy again')}

@@ -34,17 +34,10 @@ export function Editable(props: IEditableProps): JSX.Element {
       </div>
       {draft === null ? (
         <div className="jp-modelreg-Field-value">
-          {props.value || (
-            <span className="jp-modelreg-Note">{props.trans.__('none')}</span>
-          )}
+          {props.value || <span className="jp-modelreg-Note">{props.trans.__('none')}</span>}
         </div>
       ) : (
-        <Editor
-          {...props}
-          draft={draft}
-          onDraft={setDraft}
-          onDone={() => setDraft(null)}
-        />
+        <Editor {...props} draft={draft} onDraft={setDraft} onDone={() => setDraft(null)} />
       )}
     </div>
   );
@@ -86,14 +79,12 @@ function Editor(props: IEditorProps): JSX.Element {
       {isLong ? (
         <textarea {...shared} rows={4} onChange={event => props.onDraft(event.target.value)} />
       ) : (
-        <input
-          {...shared}
-          list={list}
-          onChange={event => props.onDraft(event.target.value)}
-        />
+        <input {...shared} list={list} onChange={event => props.onDraft(event.target.value)} />
       )}
       <datalist id={list}>
-        {props.choices?.map(choice => <option key={choice} value={choice} />)}
+        {props.choices?.map(choice => (
+          <option key={choice} value={choice} />
+        ))}
       </datalist>
       <div className="jp-modelreg-Actions">
         <Button isAccent label={trans.__('Save')} text={trans.__('Save')} onClick={save} />
@@ -128,11 +119,7 @@ export function Tags({ trans, tags, onSet, onRemove }: ITagsProps): JSX.Element 
         {Object.entries(tags).map(([key, value]) => (
           <li key={key}>
             <Chip text={value ? `${key}=${value}` : key} />
-            <Button
-              icon={closeIcon}
-              label={trans.__('Remove tag %1', key)}
-              onClick={() => onRemove(key)}
-            />
+            <Button icon={closeIcon} label={trans.__('Remove tag %1', key)} onClick={() => onRemove(key)} />
           </li>
         ))}
       </ul>

@@ -37,17 +37,11 @@ export function Models(props: IModelsProps): JSX.Element {
     <div className="jp-modelreg-Page">
       <SearchRow {...props} />
       {props.list.error && <Failure error={props.list.error} trans={trans} />}
-      {!props.list.isLoaded && !props.list.error && (
-        <Busy label={trans.__('Loading models …')} />
-      )}
+      {!props.list.isLoaded && !props.list.error && <Busy label={trans.__('Loading models …')} />}
       {props.list.isLoaded && !props.list.models.length && <NoModels {...props} />}
       <ModelRows {...props} />
       {props.list.hasMore && (
-        <Button
-          label={trans.__('Show more')}
-          text={trans.__('Show more')}
-          onClick={props.onShowMore}
-        />
+        <Button label={trans.__('Show more')} text={trans.__('Show more')} onClick={props.onShowMore} />
       )}
     </div>
   );
@@ -77,16 +71,8 @@ function SearchRow(props: IModelsProps): JSX.Element {
         isPressed={props.list.showsArchived}
         onClick={() => props.onShowArchived(!props.list.showsArchived)}
       />
-      <Button
-        icon={refreshIcon}
-        label={trans.__('Refresh')}
-        onClick={props.onRefresh}
-      />
-      <Button
-        icon={addIcon}
-        label={trans.__('Register model')}
-        onClick={props.onRegister}
-      />
+      <Button icon={refreshIcon} label={trans.__('Refresh')} onClick={props.onRefresh} />
+      <Button icon={addIcon} label={trans.__('Register model')} onClick={props.onRegister} />
     </div>
   );
 }
@@ -118,11 +104,7 @@ function NoModels(props: IModelsProps): JSX.Element {
 function ModelRows(props: IModelsProps): JSX.Element {
   const now = Date.now();
   return (
-    <ul
-      className="jp-modelreg-Rows"
-      aria-label={props.trans.__('Models')}
-      onKeyDown={moveFocus}
-    >
+    <ul className="jp-modelreg-Rows" aria-label={props.trans.__('Models')} onKeyDown={moveFocus}>
       {props.list.models.map((model, index) => (
         <ModelRow
           key={model.name}
@@ -192,9 +174,7 @@ export function ModelRow(props: IModelRowProps): JSX.Element {
           {model.is_archived && <Chip text={trans.__('archived')} kind="warn" />}
           {model.stage && <Chip text={model.stage} kind="stage" />}
         </span>
-        <span className="jp-modelreg-Row-line jp-modelreg-Note">
-          {facts.filter(Boolean).join(' · ')}
-        </span>
+        <span className="jp-modelreg-Row-line jp-modelreg-Note">{facts.filter(Boolean).join(' · ')}</span>
         {tags.length > 0 && (
           <span className="jp-modelreg-Row-line">
             {tags.map(([key, value]) => (

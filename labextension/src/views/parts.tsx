@@ -61,9 +61,7 @@ export function Failure({ error, trans }: IFailureProps): JSX.Element {
 
 /** The one line of an error; the server's own words where it has any. */
 export function describe(error: CallError, trans: TranslationBundle): string {
-  return error.error === 'NoAnswer'
-    ? trans.__('The Jupyter server does not answer.')
-    : error.message;
+  return error.error === 'NoAnswer' ? trans.__('The Jupyter server does not answer.') : error.message;
 }
 
 export interface IFoldProps {
@@ -141,6 +139,8 @@ export interface IHeadingProps {
   /** Where the button leads back to. */
   back: string;
   title: string;
+  /** The end of the title, which is never cut off. */
+  suffix?: string;
   onBack?: () => void;
   children?: React.ReactNode;
 }
@@ -163,7 +163,10 @@ export function Heading(props: IHeadingProps): JSX.Element {
           <span aria-hidden="true">‹</span>
         </button>
       )}
-      <h2 title={props.title}>{props.title}</h2>
+      <h2 title={props.title + (props.suffix ?? '')}>
+        <span>{props.title}</span>
+        {props.suffix}
+      </h2>
       {props.children}
     </header>
   );
@@ -171,9 +174,7 @@ export function Heading(props: IHeadingProps): JSX.Element {
 
 /** Move the focus among the rows of a list with the arrow keys, Home and End. */
 export function moveFocus(event: React.KeyboardEvent<HTMLElement>): void {
-  const rows = [
-    ...event.currentTarget.querySelectorAll<HTMLElement>('.jp-modelreg-Row-open')
-  ];
+  const rows = [...event.currentTarget.querySelectorAll<HTMLElement>('.jp-modelreg-Row-open')];
   const index = rows.findIndex(row => row === document.activeElement);
   const target = {
     ArrowDown: index + 1,

@@ -9,6 +9,8 @@ import { Button } from './parts';
 /** What makes the server load its part. */
 export const ENABLE_COMMAND = 'jupyter server extension enable jupyter_modelreg';
 
+const UPGRADE_COMMAND = 'pip install --upgrade jupyter-modelreg';
+
 export interface IServerMessageProps {
   trans: TranslationBundle;
   error: CallError | null;
@@ -34,7 +36,7 @@ export function ServerMessage(props: IServerMessageProps): JSX.Element | null {
             serverVersion
           )}
         </p>
-        <pre>pip install --upgrade jupyter-modelreg</pre>
+        <pre>{UPGRADE_COMMAND}</pre>
       </div>
     );
   }
@@ -44,13 +46,9 @@ export function ServerMessage(props: IServerMessageProps): JSX.Element | null {
 function Missing({ trans, onRetry }: IServerMessageProps): JSX.Element {
   return (
     <div className="jp-modelreg-Message" role="alert">
-      <p>
-        {trans.__('The server part of the model registry is not running. Enable it, then restart JupyterLab:')}
-      </p>
+      <p>{trans.__('The server part of the model registry is not running. Enable it, then restart JupyterLab:')}</p>
       <pre>{ENABLE_COMMAND}</pre>
-      <p>
-        {trans.__('If that fails, install jupyter-modelreg where the Jupyter server runs.')}
-      </p>
+      <p>{trans.__('If that fails, install jupyter-modelreg where the Jupyter server runs.')}</p>
       <Button label={trans.__('Try again')} text={trans.__('Try again')} onClick={onRetry} />
     </div>
   );

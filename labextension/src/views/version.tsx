@@ -52,19 +52,14 @@ export function Version(props: IVersionProps): JSX.Element {
   const { trans, version } = props;
   const { model } = version;
   return (
-    <div
-      className="jp-modelreg-Page"
-      role="region"
-      aria-label={trans.__('Version')}
-      aria-busy={version.isBusy}
-    >
+    <div className="jp-modelreg-Page" role="region" aria-label={trans.__('Version')} aria-busy={version.isBusy}>
       <Heading
-        title={`${version.name}:${version.version}`}
+        title={version.name}
+        suffix={version.version && `:${version.version}`}
         back={trans.__('Back to models')}
         onBack={props.onBack}
       >
         {model?.is_archived && <Chip text={trans.__('archived')} kind="warn" />}
-        {model?.stage && <Chip text={model.stage} kind="stage" />}
       </Heading>
       {version.error && <Failure error={version.error} trans={trans} />}
       {!model && !version.error && <Busy label={trans.__('Loading …')} />}
@@ -78,53 +73,20 @@ export function Version(props: IVersionProps): JSX.Element {
 function Actions(props: IPartProps): JSX.Element {
   const { trans, model } = props;
   return (
-    <div
-      className="jp-modelreg-Actions"
-      role="toolbar"
-      aria-label={trans.__('Actions')}
-    >
-      <Button
-        isAccent
-        label={trans.__('Deploy')}
-        text={trans.__('Deploy')}
-        onClick={() => props.onDeploy(model)}
-      />
+    <div className="jp-modelreg-Actions" role="toolbar" aria-label={trans.__('Actions')}>
+      <Button isAccent label={trans.__('Deploy')} text={trans.__('Deploy')} onClick={() => props.onDeploy(model)} />
       <span className="jp-modelreg-Space" />
       {props.onBack && (
-        <Button
-          icon={launchIcon}
-          label={trans.__('Open in a tab')}
-          onClick={() => props.onOpenTab(model)}
-        />
+        <Button icon={launchIcon} label={trans.__('Open in a tab')} onClick={() => props.onOpenTab(model)} />
       )}
-      <Button
-        icon={codeIcon}
-        label={trans.__('Insert load code')}
-        onClick={() => props.onInsertCode(model)}
-      />
-      <Button
-        icon={copyIcon}
-        label={trans.__('Copy reference')}
-        onClick={() => props.onCopyReference(model)}
-      />
+      <Button icon={codeIcon} label={trans.__('Insert load code')} onClick={() => props.onInsertCode(model)} />
+      <Button icon={copyIcon} label={trans.__('Copy reference')} onClick={() => props.onCopyReference(model)} />
       {model.is_archived ? (
-        <Button
-          icon={undoIcon}
-          label={trans.__('Restore')}
-          onClick={() => props.onRestore(model)}
-        />
+        <Button icon={undoIcon} label={trans.__('Restore')} onClick={() => props.onRestore(model)} />
       ) : (
-        <Button
-          icon={archiveIcon}
-          label={trans.__('Archive')}
-          onClick={() => props.onArchive(model)}
-        />
+        <Button icon={archiveIcon} label={trans.__('Archive')} onClick={() => props.onArchive(model)} />
       )}
-      <Button
-        icon={deleteIcon}
-        label={trans.__('Delete')}
-        onClick={() => props.onDelete(model)}
-      />
+      <Button icon={deleteIcon} label={trans.__('Delete')} onClick={() => props.onDelete(model)} />
     </div>
   );
 }
@@ -173,10 +135,7 @@ function Parts(props: IPartProps): JSX.Element {
 }
 
 /** What the scanner said; a warning unless the files hold nothing but data. */
-function Verdict(props: {
-  scan: IScan | undefined;
-  trans: TranslationBundle;
-}): JSX.Element {
+export function Verdict(props: { scan: IScan | undefined; trans: TranslationBundle }): JSX.Element {
   const { trans } = props;
   const verdict = props.scan?.verdict ?? 'not-inspected';
   const words: { [verdict: string]: string } = {
@@ -188,11 +147,7 @@ function Verdict(props: {
   };
   const Icon = LOADABLE.includes(verdict) ? trustedIcon : notTrustedIcon;
   return (
-    <div
-      className={`jp-modelreg-Verdict jp-mod-${verdict}`}
-      role="note"
-      aria-label={trans.__('Scan result')}
-    >
+    <div className={`jp-modelreg-Verdict jp-mod-${verdict}`} role="note" aria-label={trans.__('Scan result')}>
       <Icon.react tag="span" className="jp-modelreg-Icon" />
       <div>
         {words[verdict] ?? verdict}
@@ -216,12 +171,7 @@ function Deployed({ trans, model, onOpenEndpoint }: IPartProps): JSX.Element | n
       <div className="jp-modelreg-Field-label">{trans.__('Deployed at')}</div>
       <div className="jp-modelreg-Links">
         {names.map(name => (
-          <button
-            key={name}
-            type="button"
-            className="jp-modelreg-Link"
-            onClick={() => onOpenEndpoint(name)}
-          >
+          <button key={name} type="button" className="jp-modelreg-Link" onClick={() => onOpenEndpoint(name)}>
             {name}
           </button>
         ))}
@@ -242,9 +192,7 @@ function Overview({ trans, model }: IPartProps): JSX.Element {
         [
           trans.__('Created'),
           <span title={created?.created_at}>
-            {created?.created_by
-              ? trans.__('%1 by %2', age, created.created_by)
-              : age}
+            {created?.created_by ? trans.__('%1 by %2', age, created.created_by) : age}
           </span>
         ],
         [trans.__('Path'), model.path],
@@ -286,11 +234,7 @@ function Metrics({ trans, model }: IPartProps): JSX.Element | null {
 function Files({ trans, model }: IPartProps): JSX.Element {
   const files = model.files ?? [];
   return (
-    <Fold
-      isOpen={files.length <= 10}
-      title={trans.__('Files')}
-      note={String(files.length)}
-    >
+    <Fold isOpen={files.length <= 10} title={trans.__('Files')} note={String(files.length)}>
       <table className="jp-modelreg-Table">
         <thead>
           <tr>
@@ -317,21 +261,14 @@ function SignatureFold({ trans, model }: IPartProps): JSX.Element | null {
     return null;
   }
   return (
-    <Fold
-      title={trans.__('Signature')}
-      note={trans.__('%1 in, %2 out', inputs.length, outputs.length)}
-    >
+    <Fold title={trans.__('Signature')} note={trans.__('%1 in, %2 out', inputs.length, outputs.length)}>
       <Columns title={trans.__('Input')} columns={inputs} trans={trans} />
       <Columns title={trans.__('Output')} columns={outputs} trans={trans} />
     </Fold>
   );
 }
 
-function Columns(props: {
-  title: string;
-  columns: IColumnSpec[];
-  trans: TranslationBundle;
-}): JSX.Element {
+function Columns(props: { title: string; columns: IColumnSpec[]; trans: TranslationBundle }): JSX.Element {
   return (
     <table className="jp-modelreg-Table">
       <thead>
@@ -369,9 +306,7 @@ function LineageFold({ trans, model }: IPartProps): JSX.Element | null {
           [trans.__('Notebook'), lineage.notebook],
           [
             trans.__('Commit'),
-            commit && lineage.git_is_dirty
-              ? trans.__('%1, with uncommitted changes', commit)
-              : commit
+            commit && lineage.git_is_dirty ? trans.__('%1, with uncommitted changes', commit) : commit
           ],
           [trans.__('Python'), lineage.python],
           [trans.__('Read'), lineage.inputs?.join(', ')]
@@ -400,11 +335,7 @@ function VersionsFold(props: IPartProps): JSX.Element | null {
       title={trans.__('Versions')}
       note={String(version.versions.length)}
     >
-      <ul
-        className="jp-modelreg-Rows"
-        aria-label={trans.__('Versions')}
-        onKeyDown={moveFocus}
-      >
+      <ul className="jp-modelreg-Rows" aria-label={trans.__('Versions')} onKeyDown={moveFocus}>
         {version.versions.map((item, index) => (
           <ModelRow
             key={item.version}
@@ -428,10 +359,7 @@ function ComparisonFold({ trans, version }: IPartProps): JSX.Element | null {
     return null;
   }
   return (
-    <Fold
-      title={trans.__('Compare with version %1', previous.version)}
-      onOpen={() => void version.compare()}
-    >
+    <Fold title={trans.__('Compare with version %1', previous.version)} onOpen={() => void version.compare()}>
       {comparison ? (
         <ComparisonTable comparison={comparison} trans={trans} />
       ) : (
