@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 HOST = "127.0.0.1"
+DELETE_SECONDS = 2.0  # for the answers under way at an endpoint that nobody wants any more
 # What a deployment may say and one process on this machine does not do; its log tells.
 UNUSED = (
     *("type", "environment", "instance_type", "instance_count", "scale_settings", "resources", "app_insights_enabled"),
@@ -163,9 +164,9 @@ def _only_starter(folder: str) -> Iterator[None]:
         yield
 
 
-def _remove_runs(folder: str, *, but: str | None) -> None:
+def _remove_runs(folder: str, *, but: str | None, grace_seconds: float | None = None) -> None:
     """Stop and remove every run of a deployment but one; the folder too when none remains."""
-    from .compute import stop_process
+    from .compute import GRACE_SECONDS, stop_process
     from .worker import read_identity
 
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
@@ -173,7 +174,7 @@ def _remove_runs(folder: str, *, but: str | None) -> None:
         if name.startswith("run-") and name != but:
             identity = read_identity(run)
             if identity:
-                stop_process(identity)
+                stop_process(identity, grace_seconds=GRACE_SECONDS if grace_seconds is None else grace_seconds)
             _remove_folder(run)
     if not but:
         _remove_folder(folder)
@@ -181,7 +182,9 @@ def _remove_runs(folder: str, *, but: str | None) -> None:
 
 def remove_deployment(workspace: Workspace, endpoint_name: str, name: str) -> None:
     """Stop a deployment's processes and remove its files, then forget it."""
-    _remove_runs(_deployment_folder(workspace, OnlineDeployment(name=name, endpoint_name=endpoint_name)), but=None)
+    _remove_runs(
+        _deployment_folder(workspace, OnlineDeployment(name=name, endpoint_name=endpoint_name)), but=None, grace_seconds=DELETE_SECONDS
+    )
     workspace.catalog.delete_deployment(endpoint_name, name)
 
 

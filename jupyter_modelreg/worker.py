@@ -173,6 +173,8 @@ def main(folder: str, fd: int) -> int:
     import logging
     from concurrent.futures import ThreadPoolExecutor
 
+    from .serving import app, handover, http  # noqa: F401 - before the script's folder, which may hide their imports
+
     os.set_inheritable(fd, False)  # what a script starts shall not hold the port
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     start = time.perf_counter()

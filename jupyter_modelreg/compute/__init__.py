@@ -157,7 +157,8 @@ def _processes() -> list[int]:
 def _start_time(pid: int) -> str | None:
     if os.path.isdir("/proc/self"):
         stat = _stat(pid)
-        return stat[19] if stat and stat[0] not in "ZX" else None
+        # While other threads of a dead process still end, it holds its files and ports. Source: proc(5), field 20
+        return stat[19] if stat and (stat[0] not in "ZX" or int(stat[17]) > 1) else None
     asked = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, started = asked.stdout.strip().partition(" ")
     return started.strip().replace(" ", "-") if started and not state.startswith("Z") else None

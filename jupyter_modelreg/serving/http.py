@@ -164,11 +164,6 @@ class Connection(asyncio.Protocol):
         """Go on with the next answer."""
         self._may_write.set()
 
-    def eof_received(self) -> bool:
-        """Answer what was asked before the client said its last word."""
-        self._is_finishing = True
-        return self._answering is not None
-
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a broken request is answered once and ends the connection."""
         if self._is_deaf:

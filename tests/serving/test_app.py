@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -455,7 +454,6 @@ def test_a_request_whose_client_has_gone_never_reaches_the_model(serve: Callable
             )
             impatient.sendall(head.encode())
             until(lambda: service.app._waiting == 2)
-            impatient.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # closes with a reset
         until(lambda: service.app._waiting == 1)
         gate.open.set()
         assert first.result().status == 200
