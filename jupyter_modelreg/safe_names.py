@@ -7,6 +7,33 @@ that construct objects from named types. A pattern covers classes of a library w
 from __future__ import annotations
 
 import re
+import sys
+
+# Functions of numpy that people put into a FunctionTransformer.
+NUMPY_FUNCTIONS = frozenset(
+    [
+        "mean",
+        "median",
+        "std",
+        "var",
+        "sum",
+        "min",
+        "max",
+        "sqrt",
+        "exp",
+        "log",
+        "log1p",
+        "expm1",
+        "abs",
+        "absolute",
+        "sin",
+        "cos",
+        "tanh",
+        "sign",
+        "square",
+        "identity",
+    ]
+)
 
 ALLOWED_NAMES = frozenset(
     {
@@ -84,31 +111,7 @@ ALLOWED_NAMES = frozenset(
                 "str_",
             ]
         ),
-        *(
-            f"numpy.{name}"
-            for name in [
-                "mean",
-                "median",
-                "std",
-                "var",
-                "sum",
-                "min",
-                "max",
-                "sqrt",
-                "exp",
-                "log",
-                "log1p",
-                "expm1",
-                "abs",
-                "absolute",
-                "sin",
-                "cos",
-                "tanh",
-                "sign",
-                "square",
-                "identity",
-            ]
-        ),
+        *(f"numpy.{name}" for name in NUMPY_FUNCTIONS),
         *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
         *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
         "numpy.ma.core._mareconstruct",
@@ -153,6 +156,8 @@ ALLOWED_NAMES = frozenset(
             ]
         ),
         "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
+        "scipy._lib.array_api_compat.numpy._aliases.asarray",
+        "sklearn.cluster._kmeans._kmeans_single_lloyd",
         "torch.storage.UntypedStorage",
         "torch.storage.TypedStorage",
         "torch._tensor.Tensor",
@@ -161,24 +166,33 @@ ALLOWED_NAMES = frozenset(
 )
 
 # Modules whose classes keep state and call nothing named in the file. Cython writes __pyx_unpickle_X beside class X.
+# Left out of scikit-learn: parts no fitted model holds, which test, fetch, draw, connect, or carry other libraries.
 _CLASS = r"(_?[A-Z]\w*|__pyx_unpickle_\w+)"
+_SKLEARN_UTILS = "_bunch|_metadata_requests|_weight_vector|_tags|_encode|_random|_typedefs|_seq_dataset|_repr_html|_isfinite"
+_NO_MODEL = rf"externals|datasets|callback|experimental|conftest|_\w*build\w*|_cyutility|utils(?!\.({_SKLEARN_UTILS})\b)"
 _ALLOWED_PATTERNS = re.compile(
     "|".join(
         [
-            rf"sklearn(\.\w+)*\.{_CLASS}",
+            rf"sklearn(?!\.({_NO_MODEL})\b)(?!.*\.tests?\b)(\.\w+)*\.{_CLASS}",
             r"sklearn\.feature_selection\._univariate_selection\.(f_classif|f_regression|chi2|f_oneway)",
             r"sklearn\.neighbors\._(kd|ball)_tree\.newObj",
             r"sklearn\.metrics\._dist_metrics\.newObj",
-            r"sklearn\.gaussian_process\.kernels\.\w+",
-            r"skops\.io\.\w+\.[A-Z]\w*",
             rf"scipy\.sparse(\._\w+)*\.{_CLASS}",
             r"scipy\.sparse(\._\w+)*\.(csr|csc|coo|bsr|dia|dok|lil)_(matrix|array)",
             r"scipy\.(interpolate|spatial|stats)(\._\w+)*\.[A-Z]\w*",
             rf"torch\.nn\.modules(\.\w+)*\.{_CLASS}",
-            r"xgboost\.(core|sklearn)\.[A-Z]\w*",
-            r"lightgbm\.(basic|sklearn)\.[A-Z]\w*",
+            r"xgboost\.(core\.Booster|sklearn\.XGB\w+)",
+            r"lightgbm\.(basic\.Booster|sklearn\.(LGBM\w+|_LGBM\w+))",
         ]
     )
+)
+
+# Names that such modules hold but did not make; what these do is not state-keeping.
+_BORROWED = frozenset(
+    (
+        "Client Connection GzipFile LinearOperator Listener Memory MethodType ModuleType NamedTemporaryFile Path Queue Request "
+        "TemporaryDirectory Thread ThreadpoolController"
+    ).split()
 )
 
 # Roots of modules that an honest model never names; a hit means an attack, not a missing entry above.
@@ -195,7 +209,6 @@ BLOCKED_MODULES = frozenset(
         "distutils",
         "ensurepip",
         "ftplib",
-        "functools",
         "http",
         "httplib",
         "idlelib",
@@ -203,13 +216,11 @@ BLOCKED_MODULES = frozenset(
         "importlib",
         "inspect",
         "linecache",
-        "logging",
         "marshal",
         "mmap",
         "multiprocessing",
         "nt",
         "ntpath",
-        "operator",
         "os",
         "pdb",
         "pickle",
@@ -248,7 +259,6 @@ BLOCKED_MODULES = frozenset(
         "zipimport",
         "_posixsubprocess",
         "_io",
-        "io",
     ]
 )
 BLOCKED_NAMES = frozenset(
@@ -273,14 +283,33 @@ BLOCKED_NAMES = frozenset(
         "setattr",
         "vars",
     ]
-)
+) | {"functools.reduce", "operator.methodcaller", "operator.attrgetter", "logging.config.dictConfig", "io.open"}
+
+
+def full_name(module: str, name: str) -> str:
+    """Write a module and a name in it as one text: ``os.system``, or ``os:path.join`` where the name leads on by itself.
+
+    A pickle may ask a module for ``subprocess.Popen``, which is whatever the module imported; the colon keeps such a
+    name apart from those on the list.
+    """
+    return f"{module}:{name}" if "." in name else f"{module}.{name}"
 
 
 def is_allowed(name: str) -> bool:
-    """Say whether a dotted name may be called on by a file that loads."""
-    return name in ALLOWED_NAMES or _ALLOWED_PATTERNS.fullmatch(name) is not None
+    """Say whether a name, as `full_name` writes it, may be called on by a file that loads."""
+    return name in ALLOWED_NAMES or (name.rpartition(".")[2] not in _BORROWED and _ALLOWED_PATTERNS.fullmatch(name) is not None)
 
 
 def is_blocked(name: str) -> bool:
-    """Say whether a dotted name is one that only an attack uses."""
-    return name in BLOCKED_NAMES or name.partition(".")[0] in BLOCKED_MODULES
+    """Say whether a name is one that only an attack uses."""
+    parts = name.replace(":", ".").split(".")
+    return name in BLOCKED_NAMES or parts[0] in BLOCKED_MODULES or (":" in name and not BLOCKED_MODULES.isdisjoint(parts))
+
+
+def is_at_home(name: str, found: object) -> bool:
+    """Say whether what an allowed name led to belongs to the library that the name begins with.
+
+    A class of another library that the module merely imported is not what the list means.
+    """
+    home = str(getattr(found, "__module__", None) or "").partition(".")[0]
+    return name in ALLOWED_NAMES or home == name.partition(".")[0] or home not in sys.modules

@@ -24,8 +24,16 @@ MAX_BYTES = 4 << 20
 MAX_DEPTH = 50
 MAX_NODES = 100_000  # aliases count each time they are used, so a bomb of them is refused
 
-# Fields that name a file or folder beside the YAML file.
-_PATH_KEYS = ("path", "code", "conda_file")
+# Fields that name a file or folder beside the YAML file. Tags and the like may have the same keys and stay as they are.
+_PATH_KEYS = (
+    "path",
+    "model.path",
+    "code_configuration.code",
+    "conda_file",
+    "build.path",
+    "environment.conda_file",
+    "environment.build.path",
+)
 
 
 class _Text(str):
@@ -55,23 +63,27 @@ def load_entity(
     InvalidInput
         If the file is missing, empty or no YAML, or a key is unknown, missing or of the wrong type: ``m.yml:3: …``.
     """
-    if isinstance(source, dict):
-        values, name = dict(source), ""
-        lines: dict[str, int] = {}
-    else:
-        text, name = _read(source)
-        values, lines = _parse(text, name)
-        values = _with_absolute_paths(values, os.path.dirname(name) if name not in ("standard input", "") else "")
-    for word in overrides or []:
-        path, value = _split_override(word)
+    values, name, lines = _values_of(source)
+    for path, value in _overrides_of(overrides, params_override):
         _set_value(values, path, value, "--set")
-    for override in params_override or []:
-        for path, value in override.items():
-            _set_value(values, path, value, "params_override")
+        lines[path] = 0
     try:
+        _resolve_paths(values, name)
         return from_dict(record, values)
     except InvalidInput as error:
         raise _placed(error, name, lines) from None
+
+
+def parse_yaml(text: str, name: str) -> dict[str, Any]:
+    """Return the plain values of a YAML mapping that somebody else wrote; only plain YAML of bearable size is read.
+
+    Raises
+    ------
+    InvalidInput
+        If it is no YAML, no mapping, nested too deeply, or a bomb of aliases.
+    """
+    values: dict[str, Any] = _bare(_parse(text, name)[0])
+    return values
 
 
 def dump_entity(entity: Record) -> str:
@@ -113,6 +125,22 @@ def apply_update(
 # --- read -----------------------------------------------------------------------------------------------------------
 
 
+def _values_of(source: str | IO[str] | dict[str, Any]) -> tuple[dict[str, Any], str, dict[str, int]]:
+    """Return the values of a source, its name for messages and the line of each key."""
+    import copy
+
+    if isinstance(source, dict):
+        return copy.deepcopy(source), "", {}
+    text, name = _read(source)
+    values, lines = _parse(text, name)
+    return values, name, lines
+
+
+def _overrides_of(words: list[str] | None, params: list[dict[str, Any]] | None) -> list[tuple[str, Any]]:
+    given: list[tuple[str, Any]] = [_split_override(word) for word in words or []]
+    return given + [item for override in params or [] for item in override.items()]
+
+
 def _read(source: str | IO[str]) -> tuple[str, str]:
     """Return the text and a name for messages; a relative path in the file counts from the name's folder."""
     if not isinstance(source, (str, os.PathLike)):
@@ -138,6 +166,11 @@ def _read(source: str | IO[str]) -> tuple[str, str]:
 
 def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
     """Return plain values and, for each dotted path, its line (from 1)."""
+    lines: dict[str, int] = {}
+    return _Reader(name, lines).mapping(_compose(text, name), "", 0), lines
+
+
+def _compose(text: str, name: str) -> yaml.MappingNode:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -150,8 +183,7 @@ def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
         raise InvalidInput(f"{name or 'YAML'} is empty.", key="file")
     if not isinstance(node, yaml.MappingNode):
         raise InvalidInput(f"{name or 'YAML'}:1: a mapping of keys to values is wanted, such as name: churn.", key="file")
-    lines: dict[str, int] = {}
-    return _Reader(name, lines).mapping(node, "", 0), lines
+    return node
 
 
 class _Reader:
@@ -190,36 +222,55 @@ class _Reader:
 
 
 def _scalar(node: yaml.ScalarNode) -> str:
+    """Return a plain scalar as text that knows its value; what JSON has not, such as a date, stays text."""
     text = _Text(node.value)
-    text.plain = yaml.SafeLoader("").construct_object(node)
+    try:
+        value = yaml.SafeLoader("").construct_object(node)
+    except ValueError:  # 2026-99-99 looks like a date
+        value = node.value
+    is_json = isinstance(value, (str, int)) or (isinstance(value, float) and value - value == 0.0)
+    text.plain = value if is_json else node.value
     return text
 
 
-def _with_absolute_paths(values: dict[str, Any], folder: str) -> dict[str, Any]:
-    """Resolve relative paths against the YAML file's folder; references stay as they are."""
-    return {
-        key: _with_absolute_paths(value, folder)
-        if isinstance(value, dict)
-        else os.path.join(folder, value.removeprefix("./"))
-        if key in _PATH_KEYS and isinstance(value, str) and _is_relative(value) and folder
-        else value
-        for key, value in values.items()
-    }
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _bare(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    return getattr(value, "plain", value)
 
 
-def _is_relative(text: str) -> bool:
+def _resolve_paths(values: dict[str, Any], name: str) -> None:
+    """Make relative paths count from the YAML file's folder; references stay as they are."""
+    folder = os.path.dirname(name)
+    for key in _PATH_KEYS if folder else ():
+        *way, last = key.split(".")
+        place: Any = values
+        for step in way:
+            place = place.get(step) if isinstance(place, dict) else None
+        value = place.get(last) if isinstance(place, dict) else None
+        if isinstance(value, str) and _is_relative(value, key):
+            place[last] = os.path.join(folder, value.removeprefix("./"))
+
+
+def _is_relative(text: str, key: str) -> bool:
     from ..references import LocalPath, parse_reference
 
-    return isinstance(parse_reference(text), LocalPath) and not os.path.isabs(os.path.expanduser(text)) and ":" not in text
+    try:
+        return isinstance(parse_reference(text), LocalPath) and not os.path.isabs(os.path.expanduser(text)) and ":" not in text
+    except InvalidInput as error:
+        raise InvalidInput(error.message, key=key) from None
 
 
 def _placed(error: InvalidInput, name: str, lines: dict[str, int]) -> InvalidInput:
-    """Put file and line before a message; a missing key stands at its parent."""
+    """Put file and line before a message; a missing key stands at its parent, and line 0 is an option's."""
     path = error.key
     while path and path not in lines:
-        path = path.rpartition(".")[0] if "[" not in path.rpartition(".")[2] else path.rpartition("[")[0]
-    place = f"{name or 'YAML'}:{lines[path]}: " if path in lines else f"{name}: " if name else ""
-    return InvalidInput(f"{place}{error.message}", key=error.key)
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    line = lines.get(path)
+    place = f"--set {path}: " if line == 0 else f"{name or 'YAML'}:{line}: " if line else f"{name}: " if name else ""
+    return type(error)(f"{place}{error.message}", key=error.key)
 
 
 # --- change ---------------------------------------------------------------------------------------------------------

@@ -11,15 +11,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 from ..entities.model import Scan
 from ..errors import UnsafeModel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..trees import Tree
 
-VERDICTS = ("data-only", "known-pickle", "unknown-names", "not-inspected", "blocked")  # from harmless to worst
+    Finding = tuple[str, list[str]]
+
 LOADABLE = ("data-only", "known-pickle")
 CHILD_SECONDS = 120
 MAX_SHOWN = 20
@@ -36,14 +40,14 @@ def scan_tree(tree: Tree) -> Scan:
     blocked        it names something that only an attack uses
     =============  ==============================================================
     """
-    from .formats import needs_child
+    from .formats import VERDICTS, needs_child
 
     files = [(item.path, tree.local_path(item.path)) for item in tree.files()]
-    risky = [(path, local) for path, local in files if local is None or needs_child(path, local)]
-    found = _inspect_in_child(risky) if risky else []
-    verdicts = [verdict for verdict, _ in found] or ["data-only"]
+    found = [("not-inspected", [f"{path}: it lies on another machine"]) for path, local in files if local is None]
+    found += _inspect_in_child([(path, local) for path, local in files if local is not None and needs_child(path, local)])
+    found.sort(key=lambda item: -VERDICTS.index(item[0]))
     findings = [line for _, lines in found for line in lines]
-    return Scan(verdict=max(verdicts, key=VERDICTS.index), findings=findings[:MAX_SHOWN])
+    return Scan(verdict=found[0][0] if found else "data-only", findings=findings[:MAX_SHOWN])
 
 
 def audit(scan: Scan, what: str, *, is_trusted: bool) -> None:
@@ -65,24 +69,33 @@ def audit(scan: Scan, what: str, *, is_trusted: bool) -> None:
     raise UnsafeModel(f"{what} is not loaded: {reason} ({shown}). If you trust whoever made it, add --trust (in Python trust=True).")
 
 
-def _inspect_in_child(files: list[tuple[str, str | None]]) -> list[tuple[str, list[str]]]:
-    """Inspect files in a process of its own; what it does not come back with counts as not inspected."""
-    here = [(path, local) for path, local in files if local is not None]
-    far = [("not-inspected", [f"{path}: it lies on another machine"]) for path, local in files if local is None]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+def _inspect_in_child(files: list[tuple[str, str]]) -> Iterator[Finding]:
+    """Inspect files in a process of its own; a file that ends it is not inspected, and those behind it go to the next."""
+    deadline = time.monotonic() + CHILD_SECONDS
+    while files:
+        seconds = deadline - time.monotonic()
+        seen = _run_child(files, seconds) if seconds > 0 else []
+        yield from seen
+        if len(seen) < len(files):
+            yield "not-inspected", [f"{files[len(seen)][0]}: too large or too costly to inspect"]
+        files = files[len(seen) + 1 :]
+
+
+def _run_child(files: list[tuple[str, str]], seconds: float) -> list[Finding]:
+    # -P and no empty entry: what lies in the working folder is perhaps the model, and is not imported.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "jupyter_modelreg.trust.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
     try:
-        child = subprocess.run(
-            [sys.executable, "-m", "jupyter_modelreg.trust.child"],
-            input=json.dumps(here),
-            capture_output=True,
-            text=True,
-            timeout=CHILD_SECONDS,
-            env=environment,
-            check=False,
-        )
-        lines = [json.loads(line) for line in child.stdout.splitlines() if line.endswith("]")]
+        said, _ = child.communicate(json.dumps(files), timeout=seconds)
     except subprocess.TimeoutExpired:
-        lines = []
-    seen = [(str(verdict), list(findings)) for verdict, findings in lines]
-    unread = [("not-inspected", [f"{path}: too large or too costly to inspect"]) for path, _ in here[len(seen) :]]
-    return [*seen, *unread, *far]
+        child.kill()
+        said, _ = child.communicate()
+    lines = [json.loads(line) for line in said.splitlines() if line.endswith("]")]
+    return [(str(verdict), list(findings)) for verdict, findings in lines]

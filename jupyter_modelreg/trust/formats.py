@@ -1,12 +1,11 @@
-"""What one file is, judged by its first bytes, and what loading it could run. Containers are opened, with limits."""
+"""What one file is, judged by its content, and what loading it could run. Containers are opened, with limits."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
+import ast
 import json
 import lzma
+import math
 import os
 import re
 import tarfile
@@ -14,356 +13,419 @@ import zipfile
 import zlib
 from typing import Any
 
+from ..errors import InvalidInput
 from ..safe_names import is_allowed, is_blocked
-from .pickles import looks_like_pickle, names_in_text_pickle, scan_pickles
+from .containers import OPENERS, container_of, has_zip_end
+from .pickles import Found, looks_like_pickle, scan_pickles, scan_plainly
 
-Finding = tuple[str, list[str]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+    Finding = tuple[str, list[str]]
+
+VERDICTS = ("data-only", "known-pickle", "unknown-names", "not-inspected", "blocked")  # from harmless to worst
 MAX_DEPTH = 4
-MAX_MEMBERS = 10_000
-MAX_EXPANDED_BYTES = 4 << 30
-MAX_RATIO = 200
-RATIO_FROM_BYTES = 64 << 20
 HEAD_BYTES = 4096
 MAX_TEXT_BYTES = 8 << 20
+MAX_IN_ARCHIVE_BYTES = 256 << 20
+MAX_SHOWN = 20
 
-_PICKLE_ENDINGS = (".pkl", ".pickle", ".joblib", ".dill", ".sav", ".pt", ".pth", ".bin", ".ckpt", ".cloudpickle")
-_ORDER = ("data-only", "known-pickle", "unknown-names", "not-inspected", "blocked")
-_UNREADABLE = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
-_TEXT_ENDINGS = (".yaml", ".yml", ".json", "mlmodel")
+_PICKLE_ENDINGS = (".pkl", ".pickle", ".joblib", ".dill", ".sav", ".pt", ".pth", ".ckpt", ".cloudpickle")
+_OPCODES = frozenset(b"().012BCFGIJKLMNPQRSTUVX]abcdeghijlopqrstu}") | frozenset(range(0x80, 0x99))
+_PLAIN_NPY = re.compile(rb"\{'descr': '[<>|=][biufc]\d+', 'fortran_order': (True|False), 'shape': \([\d, ]*\), \} *\n?$")
+_BROKEN = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+)
 
 
 def needs_child(path: str, local: str) -> bool:
-    """Say whether a file must be parsed to be judged; plain data is recognised by its first bytes alone."""
+    """Say whether a file must be parsed to be judged; plain data is recognised by its first and last bytes alone."""
     with open(local, "rb") as stream:
         head = stream.read(HEAD_BYTES)
-    if head[:6] == b"\x93NUMPY":
-        return b"'O'" in head or b"|O" in head
-    if path.lower().endswith((*_PICKLE_ENDINGS, *_TEXT_ENDINGS, ".onnx", ".safetensors", ".keras", ".h5")):
-        return True
-    return bool(head) and (_container(head) is not None or looks_like_pickle(head) or _is_binary_start(head))
+        if head[:8] == b"\x93NUMPY\x01\x00" and _PLAIN_NPY.match(head[10 : 10 + int.from_bytes(head[8:10], "little")]):
+            return False
+        is_named = path.lower().endswith(_PICKLE_ENDINGS) or _format_of(path, head) is not None
+        return bool(head) and (is_named or container_of(head) is not None or head[0] in _OPCODES or has_zip_end(stream))
 
 
 def inspect_file(path: str, local: str) -> Finding:
-    """Return the verdict on one file and a line for each thing found."""
-    with open(local, "rb") as stream:
-        return _inspect(path, stream, 0)
+    """Return the verdict on one file and a line for each thing found, no more than people read."""
+    try:
+        with open(local, "rb") as stream:
+            verdict, findings = _inspect(path, stream, os.fstat(stream.fileno()).st_size, 0)
+    except (Exception, RecursionError) as error:  # hostile bytes may make a parser raise anything
+        verdict, findings = "not-inspected", [f"{path}: {type(error).__name__}: {error}"]
+    return verdict, [_printable(line) for line in findings[:MAX_SHOWN]]
 
 
-def _is_binary_start(head: bytes) -> bool:
-    """Say whether a file may be a pickle of the old text protocols or something unknown."""
-    return head[:1] in b"(}])cilodINSVFX" and b"\n" in head and (b"." in head)
-
-
-def _inspect(path: str, stream: Any, depth: int) -> Finding:
+def _inspect(path: str, stream: Any, size: int | None, depth: int) -> Finding:
+    """Judge a stream that can be rewound; all that it could be read as counts."""
     if depth > MAX_DEPTH:
         return "not-inspected", [f"{path}: archives in archives, {MAX_DEPTH} deep"]
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
-    kind = _container(head)
-    if kind in _OPENERS:
-        try:
-            return _OPENERS[kind](path, stream, depth)
-        except (OSError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError) as error:
-            return "not-inspected", [f"{path}: {type(error).__name__}: {error}"]
-    if kind:
+    kind = container_of(head) or ("zip" if depth == 0 and has_zip_end(stream) else None)
+    judge = _format_of(path, head)
+    found = [_inspect_container(path, stream, kind, depth)] if kind else []
+    if judge:
+        stream.seek(0)
+        found.append(judge(path, stream, size))
+    if head[:1] and head[0] in _OPCODES:
+        stream.seek(0)
+        found.append(_inspect_pickle(path, stream, size, head))
+    if not found and path.lower().endswith(_PICKLE_ENDINGS) and head:
+        return "not-inspected", [f"{path}: it is named like a pickle and is none that can be read"]
+    return _worst(found)
+
+
+def _inspect_container(path: str, stream: Any, kind: str, depth: int) -> Finding:
+    if kind not in OPENERS:
         return "not-inspected", [f"{path}: {kind} archives are not opened"]
-    return _inspect_plain(path, stream, head)
+    try:
+        found = OPENERS[kind](path, stream, lambda inner, content, size: _inspect(inner, content, size, depth + 1))
+        if kind == "zip":
+            found.append(_inspect_zip_kind(path, stream))
+    except _BROKEN as error:
+        return "not-inspected", [f"{path}: {type(error).__name__}: {error}"]
+    return _worst(found)
 
 
-def _inspect_plain(path: str, stream: Any, head: bytes) -> Finding:
-    name = path.lower()
-    if head[:6] == b"\x93NUMPY":
-        return _inspect_npy(path, stream, head)
-    if looks_like_pickle(head):
-        return _judge_pickle(path, *scan_pickles(stream))
-    if name.endswith(".safetensors"):
-        return _inspect_safetensors(path, stream)
-    if name.endswith(".onnx"):
-        return _inspect_onnx(path, stream)
-    if head[:4] == b"\x89HDF":
-        return _inspect_hdf(path, stream)
-    if name.endswith((".yaml", ".yml", "mlmodel", ".json")):
-        return _inspect_text(path, stream.read(MAX_TEXT_BYTES))
-    names = names_in_text_pickle(head)
-    if names:
-        return _judge_pickle(path, *scan_pickles(stream))
-    if name.endswith(_PICKLE_ENDINGS) and head and name.rpartition(".")[2] not in ("bin",):
+def _inspect_pickle(path: str, stream: Any, size: int | None, head: bytes) -> Finding:
+    found = scan_pickles(stream, size)
+    if found.has_arrays:
+        stream.seek(0)
+        scan_plainly(stream, size, found)
+    if found.is_exhausted:
+        return "not-inspected", [f"{path}: {found.stopped}"]
+    # A text such as a list of words may name something too, but it breaks before that is called.
+    if found.is_whole or found.is_called or (found.names and looks_like_pickle(head)):
+        return _judge_names(path, found)
+    if path.lower().endswith(_PICKLE_ENDINGS) and not container_of(head):
         return "not-inspected", [f"{path}: it is named like a pickle and is none that can be read"]
     return "data-only", []
 
 
-def _judge_pickle(path: str, names: set[str], stopped: str) -> Finding:
-    blocked = sorted(name for name in names if is_blocked(name) and not is_allowed(name))
-    unknown = sorted(name for name in names if not is_allowed(name) and not is_blocked(name))
+def _judge_names(path: str, found: Found) -> Finding:
+    blocked = sorted(name for name in found.names if is_blocked(name) and not is_allowed(name))
+    unknown = sorted(name for name in found.names if not is_allowed(name) and not is_blocked(name))
     findings = [f"{path}: {name}" for name in (*blocked, *unknown)]
-    if stopped:
-        findings.append(f"{path}: the pickle is broken ({stopped[:120]})")
-    verdict = "blocked" if blocked else "not-inspected" if stopped else "unknown-names" if unknown else "known-pickle"
-    return verdict, findings
+    is_broken = bool(found.stopped) or not found.is_whole
+    if is_broken:
+        findings.append(f"{path}: the pickle is broken ({found.stopped or 'it ends early'})")
+    return "blocked" if blocked else "not-inspected" if is_broken else "unknown-names" if unknown else "known-pickle", findings
 
 
-# --- containers -----------------------------------------------------------------------------------------------------
+# --- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def _container(head: bytes) -> str | None:
-    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return "zip"
-    if head[257:262] == b"ustar":
-        return "tar"
-    if head[:2] == b"\x1f\x8b":
-        return "gzip"
-    if head[:3] == b"BZh":
-        return "bzip2"
-    if head[:6] == b"\xfd7zXZ\x00" or head[:3] == b"]\x00\x00":
-        return "xz"
-    if head[:1] == b"\x78" and len(head) > 1 and head[1] in (0x01, 0x5E, 0x9C, 0xDA) and (head[0] * 256 + head[1]) % 31 == 0:
-        return "zlib"
-    return next((name for magic, name in _UNREADABLE.items() if head.startswith(magic)), None)
-
-
-def _open_zip(path: str, stream: Any, depth: int) -> Finding:
-    with zipfile.ZipFile(stream) as archive:
-        members = archive.infolist()
-        _check_members(members)
-        names = {member.filename for member in members}
-        if "schema.json" in names:
-            return _inspect_skops(path, archive)
-        found = [_inspect_member(f"{path}/{member.filename}", archive, member, depth) for member in members if not member.is_dir()]
-        if "config.json" in names:
-            found.append(_inspect_keras(path, archive.read("config.json")))
-    return _worst(found)
-
-
-def _check_members(members: list[zipfile.ZipInfo]) -> None:
-    if len(members) > MAX_MEMBERS or len({member.filename for member in members}) != len(members):
-        raise ValueError("too many members, or two of one name")
-    for member in members:
-        if member.filename.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", member.filename):
-            raise ValueError(f"the member {member.filename!r} leads out of the archive")
-        if member.file_size > RATIO_FROM_BYTES and member.file_size > MAX_RATIO * max(member.compress_size, 1):
-            raise ValueError(f"the member {member.filename!r} grows more than {MAX_RATIO} times")
-    if sum(member.file_size for member in members) > MAX_EXPANDED_BYTES * 8:
-        raise ValueError("it expands to too much")
-
-
-def _inspect_member(path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo, depth: int) -> Finding:
-    with archive.open(member) as stream:
-        return _inspect(path, stream, depth + 1)
-
-
-def _open_tar(path: str, stream: Any, depth: int) -> Finding:
-    found: list[Finding] = []
-    with tarfile.open(fileobj=stream, mode="r:") as archive:
-        for number, member in enumerate(archive):
-            if number > MAX_MEMBERS:
-                raise ValueError("too many members")
-            if member.name.startswith("/") or ".." in member.name.split("/") or not (member.isfile() or member.isdir()):
-                return "blocked", [f"{path}/{member.name}: a link, a device or a way out of the archive"]
-            content = archive.extractfile(member)
-            if content is not None:
-                found.append(_inspect(f"{path}/{member.name}", content, depth + 1))
-    return _worst(found)
-
-
-def _open_compressed(path: str, stream: Any, depth: int) -> Finding:
-    return _inspect(path, _Bounded(stream), depth + 1)
-
-
-class _Bounded(io.RawIOBase):
-    """A decompressed stream that ends with an error when it grows beyond bearing; rewinds by starting over."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self._start()
-
-    def _start(self) -> None:
-        self._source.seek(0)
-        magic = self._source.read(6)
-        self._source.seek(0)
-        kind = _container(magic)
-        opened = {"gzip": gzip.GzipFile, "bzip2": bz2.BZ2File, "xz": lzma.LZMAFile, "zlib": _ZlibFile}[str(kind)]
-        self._plain: Any = opened(fileobj=self._source) if kind == "gzip" else opened(self._source)
-        self._done = 0
-
-    def readable(self) -> bool:
-        """Say yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Say yes: to the start."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Read decompressed bytes."""
-        data = bytes(self._plain.read(size))
-        self._count(len(data))
-        return data
-
-    def readline(self, size: int | None = -1) -> bytes:
-        """Read one decompressed line."""
-        data = bytes(self._plain.readline())
-        self._count(len(data))
-        return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Rewind, or read on up to an offset."""
-        if whence:
-            raise OSError("only from the start")
-        if offset < self._done:
-            self._start()
-        while self._done < offset and self.read(min(1 << 20, offset - self._done)):
-            pass
-        return self._done
-
-    def tell(self) -> int:
-        """Return the decompressed offset."""
-        return self._done
-
-    def _count(self, count: int) -> None:
-        self._done += count
-        if self._done > MAX_EXPANDED_BYTES or (self._done > RATIO_FROM_BYTES and self._done > MAX_RATIO * max(self._source.tell(), 1)):
-            raise ValueError(f"it expands to more than {self._done >> 20} MiB")
-
-
-class _ZlibFile(io.BufferedReader):
-    """joblib's zlib files, which the standard library cannot open by itself."""
-
-    def __init__(self, source: Any) -> None:
-        super().__init__(_ZlibRaw(source))
-
-
-class _ZlibRaw(io.RawIOBase):
-    def __init__(self, source: Any) -> None:
-        self._source, self._decoder, self._left = source, zlib.decompressobj(), b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._left and not self._decoder.eof:
-            data = self._decoder.unconsumed_tail or self._source.read(1 << 16)
-            if not data:
-                break
-            self._left = self._decoder.decompress(data, 1 << 20)
-        count = min(len(buffer), len(self._left))
-        buffer[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
-
-
-_OPENERS = {"zip": _open_zip, "tar": _open_tar, **dict.fromkeys(("gzip", "bzip2", "xz", "zlib"), _open_compressed)}
-
-
-# --- formats --------------------------------------------------------------------------------------------------------
-
-
-def _inspect_npy(path: str, stream: Any, head: bytes) -> Finding:
-    width = 2 if head[6] == 1 else 4
-    length = int.from_bytes(head[8 : 8 + width], "little")
-    header = head[8 + width : 8 + width + length]
-    if b"'O'" not in header and b"|O" not in header:
+def _inspect_npy(path: str, stream: Any, size: int | None) -> Finding:
+    """Let arrays of numbers pass; an array of objects is a pickle."""
+    start = stream.read(12)
+    width = 2 if start[6] == 1 else 4
+    length = int.from_bytes(start[8 : 8 + width], "little")
+    if length > MAX_TEXT_BYTES:
+        return "not-inspected", [f"{path}: its header claims {length >> 20} MiB"]
+    stream.seek(8 + width)
+    described = ast.literal_eval(stream.read(length).decode("latin-1").strip())["descr"]
+    if not _holds_objects(described):
         return "data-only", []
-    stream.seek(8 + width + length)
-    return _judge_pickle(path, *scan_pickles(stream))
+    found = scan_pickles(stream, None if size is None else size - 8 - width - length)
+    return _judge_names(path, found) if found.names or found.stopped else ("not-inspected", [f"{path}: an array of objects that is broken"])
 
 
-def _inspect_safetensors(path: str, stream: Any) -> Finding:
-    """Check that the header describes exactly the bytes that follow it."""
-    size = stream.seek(0, os.SEEK_END) if hasattr(stream, "fileno") else None
-    stream.seek(0)
+def _holds_objects(described: Any) -> bool:
+    """Say whether a dtype, as ``.npy`` writes it, is or holds anything but numbers and text of a fixed size."""
+    if isinstance(described, str):
+        return re.fullmatch(r"[<>|=]?[biufcmMSUVa?]\d*(\[\w+\])?", described) is None
+    return any(_holds_objects(field[1]) for field in described)
+
+
+def _inspect_safetensors(path: str, stream: Any, size: int | None) -> Finding:
+    """Check that the header describes exactly the bytes that follow it, each once."""
     length = int.from_bytes(stream.read(8), "little")
     if length > 100 << 20:
         return "not-inspected", [f"{path}: its header claims {length >> 20} MiB"]
     try:
-        header = json.loads(stream.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        header = json.loads(stream.read(length), object_pairs_hook=_unique)
+        header.pop("__metadata__", None)
+        spans = sorted(tuple(entry["data_offsets"]) for entry in header.values())
+        is_sound = all(_is_tensor(entry) for entry in header.values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "not-inspected", [f"{path}: its header is broken"]
-    if size is not None and size != 8 + length + max(ends, default=0):
+    ends = [0, *(end for _, end in spans)]
+    if not is_sound or any(start != end for (start, _), end in zip(spans, ends, strict=False)):
+        return "not-inspected", [f"{path}: its tensors overlap, leave gaps or have a size that is not theirs"]
+    if size is not None and size != 8 + length + ends[-1]:
         return "not-inspected", [f"{path}: its length does not fit its header"]
     return "data-only", []
 
 
-def _inspect_onnx(path: str, stream: Any) -> Finding:
-    """Look for tensors kept outside: ``location`` entries that lead out of the folder."""
-    content = stream.read(MAX_EXPANDED_BYTES)
-    for match in re.finditer(rb"\x0a\x08location\x12([\x00-\x7f])", content):
-        target = content[match.end() : match.end() + match.group(1)[0]].decode("utf-8", "replace")
-        if target.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", target) or ":" in target:
-            return "blocked", [f"{path}: reads {target}, outside the model"]
+def _is_tensor(entry: dict[str, Any]) -> bool:
+    """Say whether a tensor's bytes are as many as its type and shape need."""
+    digits = re.sub(r"^\D+", "", str(entry["dtype"]).partition("_")[0])
+    bits = 8 if entry["dtype"] == "BOOL" else int(digits)
+    start, end = entry["data_offsets"]
+    return (
+        0 <= start <= end
+        and all(isinstance(item, int) and item >= 0 for item in entry["shape"])
+        and ((end - start) * 8 == math.prod(entry["shape"]) * bits)
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a name stands twice")
+    return dict(pairs)
+
+
+# --- formats of libraries -------------------------------------------------------------------------------------------
+
+
+def _inspect_onnx(path: str, stream: Any, size: int | None) -> Finding:
+    """Look for tensors kept in files outside the model, and for nodes that load compiled code."""
+    from .onnx import walk
+
+    locations, operators = walk(_content(stream, size))
+    found = [f"{path}: reads {place}, outside the model" for place in sorted(locations) if _leads_out(place)]
+    if found:
+        return "blocked", found
+    engines = sorted(operators & {"EPContext", "PyOp", "PythonOp"})
+    return ("unknown-names", [f"{path}: {name}, which runs compiled or foreign code" for name in engines]) if engines else ("data-only", [])
+
+
+def _inspect_hdf(path: str, stream: Any, size: int | None) -> Finding:
+    """Look into the description that Keras keeps in an HDF5 file, byte by byte; weights alone have none."""
+    content = _content(stream, size)
+    if content.find(b"model_config") < 0:
+        return "data-only", []
+    if re.search(rb'"class_name"\s*:\s*"(Lambda|__lambda__)"', content):
+        return "blocked", [f"{path}: a Keras Lambda layer, which is code"]
+    modules = {match.decode("utf-8", "replace") for match in re.findall(rb'"module"\s*:\s*"([^"]+)"', content)}
+    foreign = sorted(module for module in modules if module.partition(".")[0] not in ("keras", "tensorflow", "tf_keras"))
+    if foreign or re.search(rb"\\u00[0-9a-fA-F]{2}", content):
+        return "unknown-names", [f"{path}: {module}" for module in foreign] or [f"{path}: a description in disguise"]
     return "data-only", []
 
 
-def _inspect_hdf(path: str, stream: Any) -> Finding:
-    content = stream.read(MAX_EXPANDED_BYTES)
-    if re.search(rb'"class_name":\s*"Lambda"', content):
-        return "blocked", [f"{path}: a Keras Lambda layer, which is code"]
+def _inspect_gguf(path: str, stream: Any, size: int | None) -> Finding:
+    content = _content(stream, size)[: 64 << 20]
+    at = content.find(b"tokenizer.chat_template")
+    length = int.from_bytes(content[at + 27 : at + 35], "little")
+    return _judge_template(path, content[at + 35 : at + 35 + length].decode("utf-8", "replace")) if at >= 0 else ("data-only", [])
+
+
+def _inspect_zip_kind(path: str, stream: Any) -> Finding:
+    """Judge what only the archive as a whole tells: skops and Keras files. Their members were inspected already."""
+    with zipfile.ZipFile(stream) as archive:
+        names = set(archive.namelist())
+        if "schema.json" in names:
+            return _inspect_skops(path, _read_json(archive, "schema.json"))
+        if "config.json" in names and ("metadata.json" in names or path.lower().endswith(".keras")):
+            return _inspect_keras(path, _read_json(archive, "config.json"))
     return "data-only", []
 
 
-def _inspect_keras(path: str, config: bytes) -> Finding:
-    if re.search(rb'"class_name":\s*"(Lambda|__lambda__)"', config):
-        return "blocked", [f"{path}: a Keras Lambda layer, which is code"]
-    modules = {match.decode() for match in re.findall(rb'"module":\s*"([^"]+)"', config)}
-    foreign = sorted(module for module in modules if module.partition(".")[0] != "keras")
-    return ("unknown-names", [f"{path}: {module}" for module in foreign]) if foreign else ("data-only", [])
+def _read_json(archive: zipfile.ZipFile, name: str) -> Any:
+    if archive.getinfo(name).file_size > MAX_IN_ARCHIVE_BYTES:
+        raise ValueError(f"its {name} is too large")
+    return json.loads(archive.read(name))
 
 
-def _inspect_skops(path: str, archive: zipfile.ZipFile) -> Finding:
+def _inspect_skops(path: str, schema: Any) -> Finding:
     """Judge a skops file by the types its schema names; it constructs nothing else."""
-    if archive.getinfo("schema.json").file_size > MAX_EXPANDED_BYTES // 8:
-        return "not-inspected", [f"{path}: its schema is too large"]
-    names: set[str] = set()
-    _collect_types(json.loads(archive.read("schema.json")), names)
-    verdict, findings = _judge_pickle(path, names, "")
+    found = Found()
+    found.is_whole = True
+    for item in _mappings(schema):
+        if "__module__" in item and "__class__" in item:
+            found.names.add(f"{item['__module__']}.{item['__class__']}")
+        content = item.get("content")
+        if isinstance(content, dict) and "module_path" in content:
+            found.names.add(f"{content['module_path']}.{content.get('function')}")
+    verdict, findings = _judge_names(path, found)
     return ("data-only" if verdict == "known-pickle" else verdict), findings
 
 
-def _collect_types(value: Any, names: set[str]) -> None:
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            if "__module__" in item and "__class__" in item:
-                names.add(f"{item['__module__']}.{item['__class__']}")
-            if item.get("__loader__") == "FunctionNode" and isinstance(item.get("content"), dict):
-                names.add(f"{item['content'].get('module_path')}.{item['content'].get('function')}")
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
+def _inspect_keras(path: str, config: Any) -> Finding:
+    foreign = set()
+    for item in _mappings(config):
+        if item.get("class_name") in ("Lambda", "__lambda__"):
+            return "blocked", [f"{path}: a Keras Lambda layer, which is code"]
+        module = item.get("module")
+        if isinstance(module, str) and module.partition(".")[0] != "keras":
+            foreign.add(f"{module}.{item.get('class_name')}" if item.get("class_name") != "function" else f"{module}.{item.get('config')}")
+    return ("unknown-names", [f"{path}: {name}" for name in sorted(foreign)]) if foreign else ("data-only", [])
 
 
-def _inspect_text(path: str, text: bytes) -> Finding:
-    """Look for what makes a loader import code: YAML tags, MLflow's loader and code folder, ``auto_map``."""
-    name = path.rpartition("/")[2]
-    if re.search(rb"!!?python/|!<tag:yaml.org,2002:python", text):
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+def _inspect_yaml(path: str, stream: Any, size: int | None) -> Finding:
+    text = _text(stream)
+    if re.search(r"!!?python/|!<tag:yaml\.org,2002:python|^%TAG", text, re.MULTILINE):
         return "blocked", [f"{path}: a YAML tag that constructs Python objects"]
-    if name == "MLmodel":
-        return _inspect_mlmodel(path, text)
-    if name in ("config.json", "tokenizer_config.json") and b'"auto_map"' in text:
-        return "unknown-names", [f"{path}: auto_map names code of its own"]
     return "data-only", []
 
 
-def _inspect_mlmodel(path: str, text: bytes) -> Finding:
-    """Look for code that MLflow imports: a loader of one's own, a code folder, models from code."""
-    import yaml
+def _inspect_json(path: str, stream: Any, size: int | None) -> Finding:
+    """Look into a description of a transformer for what makes its library import the folder's own code."""
+    text = _text(stream)
+    if not re.search(r"auto_map|chat_template|\\u00", text):
+        return "data-only", []
+    described = json.loads(text)
+    if any("auto_map" in item for item in _mappings(described)):
+        return "unknown-names", [f"{path}: auto_map names code of its own"]
+    templates = [item["chat_template"] for item in _mappings(described) if "chat_template" in item]
+    return _judge_template(path, json.dumps(templates))
+
+
+def _judge_template(path: str, template: str) -> Finding:
+    is_odd = re.search(r"__|\|\s*attr\b|\\x5f|\\u005f", template)
+    return ("unknown-names", [f"{path}: a chat template that reaches for Python's own attributes"]) if is_odd else ("data-only", [])
+
+
+def _inspect_triton(path: str, stream: Any, size: int | None) -> Finding:
+    """Look for libraries and environments that Triton would load, and for files outside the repository."""
+    text = _text(stream)
+    found = [f"{path}: {word}" for word in ("op_library_filename", "EXECUTION_ENV_PATH") if word in text]
+    if "\\" in text:
+        found.append(f"{path}: text in disguise")
+    out = [f"{path}: reads {value}, outside the model" for value in re.findall(r"[\"']([^\"'\n]*)[\"']", text) if _leads_out(value)]
+    return ("blocked", out) if out else ("unknown-names", found) if found else ("data-only", [])
+
+
+def _inspect_module_name(path: str, stream: Any, size: int | None) -> Finding:
+    """Judge the files in which MLflow keeps the name of a module that it imports."""
+    name = _text(stream).strip()
+    is_known = name in ("pickle", "cloudpickle", "mlflow.pytorch.pickle_module", "keras", "tensorflow.keras", "tf_keras")
+    return ("data-only", []) if is_known else ("unknown-names", [f"{path}: {name}"])
+
+
+def _inspect_mlmodel(path: str, stream: Any, size: int | None) -> Finding:
+    """Look for code that MLflow imports: loaders, a code folder, models from code, classes by name; and for ways out."""
+    from ..entities.loading import parse_yaml
 
     try:
-        flavors = yaml.safe_load(text)["flavors"]
-        function = flavors.get("python_function", {})
-        codes = [str(flavor["code"]) for flavor in flavors.values() if flavor.get("code")]
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError, RecursionError):
+        flavors = parse_yaml(_text(stream), "MLmodel")["flavors"]
+        items = [item for about in flavors.values() for item in about.items()]
+    except (InvalidInput, TypeError, KeyError, AttributeError):
         return "not-inspected", [f"{path}: it is no description of an MLflow model"]
-    loader = str(function.get("loader_module", "mlflow"))
-    found = [f"{path}: loader_module {loader}"] if loader.partition(".")[0] != "mlflow" else []
-    found += [f"{path}: it brings code of its own, {code}" for code in sorted(set(codes))]
-    if function.get("model_code_path"):
-        found.append(f"{path}: it is made of code, {function['model_code_path']}")
-    return ("unknown-names", found) if found else ("data-only", [])
+    out = [f"{path}: {key} is {value}, outside the model" for key, value in items if key != "uri" and _leads_out(value)]
+    found = [f"{path}: the flavor {flavor}, whose loader is not known" for flavor in flavors if flavor not in _KNOWN_FLAVORS]
+    for key, value in items:
+        said = _MLFLOW_RULES.get(str(key))
+        if said and value and not said[1](str(value)):
+            found.append(f"{path}: {said[0]} {value}")
+        elif key == "artifacts":
+            out += [f"{path}: {item['path']}, outside the model" for item in _mappings(value) if _leads_out(item.get("path"))]
+    return ("blocked", out) if out else ("unknown-names", found) if found else ("data-only", [])
+
+
+# Flavors whose loaders read only files that are inspected here.
+_KNOWN_FLAVORS = frozenset(
+    ["python_function", "sklearn", "onnx", "xgboost", "lightgbm", "catboost", "statsmodels", "prophet", "pmdarima", "pytorch", "keras"]
+)
+_KNOWN_LOADERS = frozenset({f"mlflow.{name}" for name in _KNOWN_FLAVORS} | {"mlflow.pyfunc.model"})
+
+# Key in MLmodel -> what it means and which values run nothing.
+_MLFLOW_RULES: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "loader_module": ("loader_module", _KNOWN_LOADERS.__contains__),
+    "code": ("it brings code of its own,", lambda value: False),
+    "model_code_path": ("it is made of code,", lambda value: False),
+    "model_class": ("model_class", is_allowed),
+    "keras_module": ("keras_module", lambda value: value in ("keras", "tensorflow.keras")),
+    "custom_objects": ("custom_objects", lambda value: False),
+}
+
+# --- steps ----------------------------------------------------------------------------------------------------------
+
+# What a file is by its first bytes, by its name, or by the end of its name.
+_BY_HEAD: dict[bytes, Callable[[str, Any, int | None], Finding]] = {
+    b"\x93NUMPY": _inspect_npy,
+    b"\x89HDF": _inspect_hdf,
+    b"GGUF": _inspect_gguf,
+}
+_BY_NAME: dict[str, Callable[[str, Any, int | None], Finding]] = {
+    "MLmodel": _inspect_mlmodel,
+    "config.json": _inspect_json,
+    "tokenizer_config.json": _inspect_json,
+    "config.pbtxt": _inspect_triton,
+    "pickle_module_info.txt": _inspect_module_name,
+    "keras_module.txt": _inspect_module_name,
+    "saved_model.pb": lambda path, stream, size: ("not-inspected", [f"{path}: TensorFlow graphs can read and write files"]),
+}
+_BY_END: dict[str, Callable[[str, Any, int | None], Finding]] = {
+    ".safetensors": _inspect_safetensors,
+    ".onnx": _inspect_onnx,
+    ".yaml": _inspect_yaml,
+    ".yml": _inspect_yaml,
+}
+
+
+def _format_of(path: str, head: bytes) -> Callable[[str, Any, int | None], Finding] | None:
+    if looks_like_pickle(head):
+        return None
+    by_head = next((judge for magic, judge in _BY_HEAD.items() if head.startswith(magic)), None)
+    name = path.rpartition("/")[2]
+    return by_head or _BY_NAME.get(name) or _BY_END.get(os.path.splitext(name)[1].lower())
+
+
+def _content(stream: Any, size: int | None) -> Any:
+    """Return all bytes: mapped where they lie on disk, read where they are packed and not too many."""
+    import mmap
+
+    try:
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, AttributeError):
+        found = stream.read(MAX_IN_ARCHIVE_BYTES + 1)
+    if len(found) > MAX_IN_ARCHIVE_BYTES:
+        raise ValueError(f"larger than {MAX_IN_ARCHIVE_BYTES >> 20} MiB in an archive")
+    return found
+
+
+def _text(stream: Any) -> str:
+    """Return a text whole: one that is cut off may say something else."""
+    found = stream.read(MAX_TEXT_BYTES + 1)
+    if len(found) > MAX_TEXT_BYTES:
+        raise ValueError(f"larger than {MAX_TEXT_BYTES >> 20} MiB")
+    return str(found, "utf-8-sig")
+
+
+def _mappings(value: Any) -> list[dict[str, Any]]:
+    """Return every mapping in nested plain values, without recursion."""
+    waiting, found = [value], []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            found.append(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return found
+
+
+def _leads_out(value: Any) -> bool:
+    """Say whether a text is a path that leaves the folder it counts from."""
+    return isinstance(value, str) and (
+        value.startswith(("/", "\\", "~", "file:")) or re.match(r"[A-Za-z]:", value) is not None or ".." in re.split(r"[/\\]", value)
+    )
+
+
+def _printable(line: str) -> str:
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in line[:400])
+    return f"{shown[:200]}…" if len(shown) > 200 else shown
 
 
 def _worst(found: list[Finding]) -> Finding:
-    findings = [line for _, lines in found for line in lines]
-    return max((verdict for verdict, _ in found), key=_ORDER.index, default="data-only"), findings
+    """Return the worst verdict and all findings, the worst first."""
+    ranked = sorted(found, key=lambda item: -VERDICTS.index(item[0]))
+    return ranked[0][0] if ranked else "data-only", [line for _, lines in ranked for line in lines]

@@ -1,23 +1,20 @@
-"""Files that would run code, made here; each payload only touches a marker file."""
+"""The scanner against hostile files and honest ones; the hostile are made in ``hostile``."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import json
-import lzma
 import os
 import pickle
+import resource
 import struct
-import tarfile
+import subprocess
+import sys
+import time
 import warnings
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import joblib
 import numpy as np
 import pytest
@@ -26,125 +23,127 @@ from jupyter_modelreg.entities import Scan
 from jupyter_modelreg.errors import UnsafeModel
 from jupyter_modelreg.sources.local import open_local
 from jupyter_modelreg.trust import audit, scan_tree
+from jupyter_modelreg.trust.formats import inspect_file, needs_child
+
+from .hostile import MADE, MARKER, RUNS, evil, onnx_model, zipped
+
+# How a person's own code would load each; none of these knows of us.
+LOADERS = {
+    "pickle": "import pickle; pickle.load(open(path, 'rb'))",
+    "stacked": "import pickle; stream = open(path, 'rb'); [pickle.load(stream) for _ in range(6)]",
+    "joblib": "import joblib; joblib.load(path)",
+    "npy": "import numpy; found = numpy.load(path, allow_pickle=True); found['a'] if hasattr(found, 'files') else found",
+}
 
 
-class Payload:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self._call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self._call
-
-
-def touch(marker: Path) -> Payload:
-    return Payload(os.system, f"touch {marker}")
-
-
-def zipped(name: str, data: bytes) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr(name, data)
-    return made.getvalue()
-
-
-def tarred(name: str, data: bytes) -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as archive:
-        member = tarfile.TarInfo(name)
-        member.size = len(data)
-        archive.addfile(member, io.BytesIO(data))
-    return made.getvalue()
-
-
-def joblibbed(value: Any, compress: Any = 0) -> bytes:
-    made = io.BytesIO()
-    joblib.dump(value, made, compress=compress)
-    return made.getvalue()
-
-
-def npy(value: Any) -> bytes:
-    made = io.BytesIO()
-    np.save(made, np.array([value], dtype=object), allow_pickle=True)
-    return made.getvalue()
-
-
-def hostile(marker: Path) -> dict[str, bytes]:
-    evil = pickle.dumps(touch(marker))
-    return {
-        "plain.pkl": evil,
-        "wrong_ending.txt": evil,
-        "no_ending": evil,
-        "weights.safetensors": evil,
-        "protocol_0.pkl": pickle.dumps(touch(marker), protocol=0),
-        "protocol_0.txt": pickle.dumps(touch(marker), protocol=0),
-        "broken_after.pkl": evil[:-1] + b"\x00garbage",
-        "stacked.pkl": pickle.dumps({"a": 1}) + evil,
-        "eval.pkl": pickle.dumps(Payload(eval, "1")),
-        "getattr.pkl": pickle.dumps(Payload(getattr, "x", "upper")),
-        "gzip.pkl.gz": gzip.compress(evil),
-        "bz2.pkl": bz2.compress(evil),
-        "xz.pkl": lzma.compress(evil),
-        "zlib.joblib": joblibbed(touch(marker), ("zlib", 3)),
-        "lzma.joblib": joblibbed(touch(marker), ("lzma", 3)),
-        "array_first.joblib": joblibbed([np.arange(1000.0), touch(marker)]),
-        "object_array.joblib": joblibbed(np.array([touch(marker)], dtype=object)),
-        "object.npy": npy(touch(marker)),
-        "object.npz": zipped("a.npy", npy(touch(marker))),
-        "torch.pt": zipped("archive/data.pkl", evil),
-        "zip_in_zip.zip": zipped("a.zip", zipped("b.pkl", evil)),
-        "bundle.tar": tarred("b.pkl", evil),
-        "bundle.tar.gz": gzip.compress(tarred("b.pkl", evil)),
-        "lambda.pkl": cloudpickle.dumps(lambda rows: rows),
-        "unsafe.yaml": b"a: !!python/object/apply:os.system ['true']\n",
-        "layer.keras": zipped("config.json", b'{"class_name": "Lambda", "module": "keras.layers"}'),
-        "outside.onnx": b"\x0a\x08location\x12\x10../../etc/passwd",
-        "evil.skops": zipped(
-            "schema.json", json.dumps({"__class__": "system", "__module__": "posix", "__loader__": "FunctionNode"}).encode()
-        ),
-        "archive.7z": b"7z\xbc\xaf\x27\x1c" + bytes(40),
-        "slip.zip": zipped("../../up.txt", b"x"),
-        "named_like.pkl": b"no pickle at all",
-        "short.safetensors": struct.pack("<Q", 10**12),
-        "long.safetensors": struct.pack("<Q", 2) + b"{}" + b"more",
-        "MLmodel": b"flavors:\n  python_function:\n    loader_module: my_own.code\n",
-    }
-
-
-@pytest.mark.parametrize("name", sorted(hostile(Path("marker"))))
+@pytest.mark.parametrize("name", sorted(MADE))
 def test_a_file_that_could_run_code_does_not_pass(name: str, tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / name).write_bytes(hostile(marker)[name])
-    scan = scan_tree(open_local(str(tmp_path / "model")))
-    assert scan.verdict in ("blocked", "unknown-names", "not-inspected"), scan
-    assert any(name in line for line in scan.findings)
-    assert not marker.exists()
+    path = tmp_path / "model" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(MADE[name])
+    assert needs_child(name, str(path))
+    verdict, findings = inspect_file(name, str(path))
+    assert verdict in ("blocked", "unknown-names", "not-inspected"), findings
+    assert findings
+    assert all(line.startswith(name) and line.isprintable() and len(line) < 250 for line in findings), findings
+    assert not (tmp_path / MARKER).exists()
     with pytest.raises(UnsafeModel, match="--trust"):
-        audit(scan, "m:1", is_trusted=False)
-    audit(scan, "m:1", is_trusted=True)
+        audit(Scan(verdict=verdict, findings=findings), "m:1", is_trusted=False)
+    audit(Scan(verdict=verdict, findings=findings), "m:1", is_trusted=True)
+
+
+def test_all_hostile_files_together_run_nothing_while_they_are_scanned(tmp_path: Path) -> None:
+    for name, content in MADE.items():
+        path = tmp_path / "model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    assert scan_tree(open_local(str(tmp_path / "model"))).verdict == "blocked"
+    assert not [place for place, _, names in os.walk(tmp_path) if MARKER in names]
+
+
+def test_the_hostile_files_are_hostile(tmp_path: Path) -> None:
+    """Every loader runs the payload of its files: what the scanner stops is no paper tiger."""
+    script = ["import os, sys", f"os.chdir({str(tmp_path)!r})", "missed = []"]
+    for case, content in RUNS.items():
+        name, _, loader = case.partition("|")
+        (tmp_path / name).write_bytes(content)
+        script += [
+            f"path = {name!r}",
+            f"try:\n    {LOADERS[loader]}\nexcept Exception: pass",
+            f"os.path.exists({MARKER!r}) and os.unlink({MARKER!r}) is None or missed.append(path)",
+        ]
+    script.append("sys.exit(', '.join(missed) or 0)")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", "\n".join(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_names_found_are_shown(tmp_path: Path) -> None:
-    (tmp_path / "m.pkl").write_bytes(pickle.dumps(touch(tmp_path / "marker")))
-    scan = scan_tree(open_local(str(tmp_path / "m.pkl")))
-    assert scan == Scan(verdict="blocked", findings=["m.pkl: posix.system"])
+    (tmp_path / "m.pkl").write_bytes(evil())
+    assert scan_tree(open_local(str(tmp_path / "m.pkl"))) == Scan(verdict="blocked", findings=["m.pkl: posix.system"])
 
 
-def test_a_bomb_is_not_inspected_and_the_process_lives(tmp_path: Path) -> None:
-    (tmp_path / "bomb.joblib").write_bytes(zlib.compress(bytes(1 << 30), 9))
+def test_the_worst_file_is_shown_first_and_its_control_characters_are_not(tmp_path: Path) -> None:
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + b"".join(b"cmy.own\nName%d\n0" % n for n in range(50)) + b"N.")
+    (tmp_path / "b.pkl").write_bytes(b"cos\nsys\x1b[31mtem\n.")
+    scan = scan_tree(open_local(str(tmp_path)))
+    assert scan.verdict == "blocked"
+    assert scan.findings[0] == "b.pkl: os.sys\\x1b[31mtem"
+    assert len(scan.findings) == 20
+    with pytest.raises(UnsafeModel, match="and 17 more"):
+        audit(scan, "m:1", is_trusted=False)
+
+
+def test_files_made_to_exhaust_the_scanner_are_not_inspected(tmp_path: Path) -> None:
+    (tmp_path / "bomb.joblib").write_bytes(zlib.compress(bytes(100 << 20), 9))
+    (tmp_path / "bomb.zip").write_bytes(zipped({"zeros.bin": bytes(100 << 20)}, compression=zipfile.ZIP_DEFLATED))
+    (tmp_path / "long.pkl").write_bytes(b"\x80\x02" + b"K\x01" * 5_000_000 + b"cos\nsystem\n.")
+    (tmp_path / "z_evil.pkl").write_bytes(evil())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scan = scan_tree(open_local(str(tmp_path)))
+    assert scan.verdict == "blocked"
+    assert scan.findings[0].startswith(("long.pkl", "z_evil.pkl"))
+    assert {"bomb.joblib", "bomb.zip", "z_evil.pkl"} <= {line.partition(":")[0] for line in scan.findings}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB; the work is done in another process
+
+
+def test_a_deep_pickle_is_read_without_recursion(tmp_path: Path) -> None:
     (tmp_path / "deep.pkl").write_bytes(b"\x80\x04" + b"]" * 200_000 + b"a" * 199_999 + b".")
-    scan = scan_tree(open_local(str(tmp_path)))
-    assert scan.verdict == "not-inspected" or scan.findings == []
-    assert any("bomb.joblib" in line for line in scan.findings)
+    assert scan_tree(open_local(str(tmp_path))).verdict == "known-pickle"
 
 
-def test_one_file_that_kills_the_inspector_does_not_hide_the_others(tmp_path: Path) -> None:
-    (tmp_path / "a_huge.pkl").write_bytes(b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40))
-    (tmp_path / "b_evil.pkl").write_bytes(pickle.dumps(touch(tmp_path / "marker")))
+def test_a_file_that_kills_the_inspector_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = b"\x80\x04" + b"(" + b"]" * 40_000_000  # three gigabytes of lists
+    (tmp_path / "a_many.pkl").write_bytes(many + b"cos\nsystem\n.")
+    (tmp_path / "b_evil.pkl").write_bytes(evil())
     scan = scan_tree(open_local(str(tmp_path)))
-    assert scan.verdict in ("blocked", "not-inspected")
+    assert scan.verdict == "blocked"
+    assert scan.findings[0] == "b_evil.pkl: posix.system"
+    assert scan.findings[1].startswith("a_many.pkl: ")
+
+
+def test_a_pickle_of_large_arrays_is_passed_over_and_not_read(tmp_path: Path) -> None:
+    """Two arrays of 1 GiB, in a file with holes; the names behind them are found all the same."""
+    with open(tmp_path / "large.pkl", "wb") as stream:
+        stream.write(b"\x80\x04")
+        for _ in range(2):
+            stream.write(b"\x8e" + struct.pack("<Q", 1 << 30))
+            stream.seek(1 << 30, 1)
+        stream.write(evil()[2:])
+    start = time.perf_counter()
+    scan = scan_tree(open_local(str(tmp_path)))
+    assert scan.findings == ["large.pkl: posix.system"]
+    assert time.perf_counter() - start < 5
+
+
+def test_what_lies_in_the_working_folder_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    for name in ("pickle.py", "json.py", "zipfile.py", "resource.py", "yaml.py"):
+        (tmp_path / "model" / name).write_text(f"open({str(tmp_path / MARKER)!r}, 'w')\nraise SystemExit\n")
+    (tmp_path / "model" / "m.pkl").write_bytes(evil())
+    monkeypatch.chdir(tmp_path / "model")
+    monkeypatch.syspath_prepend("")
+    assert scan_tree(open_local(str(tmp_path / "model"))).verdict == "blocked"
+    assert not (tmp_path / MARKER).exists()
 
 
 def estimators() -> list[Any]:
@@ -219,6 +218,9 @@ def test_plain_data_is_plain_data(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# A model\n")
     (tmp_path / "weights.bin").write_bytes(os.urandom(10_000))
     (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "labels.txt").write_text("cat\ndog\nbird\n")
+    (tmp_path / "m.onnx").write_bytes(onnx_model())
+    (tmp_path / "outside.onnx").write_bytes(onnx_model(location="weights.bin"))
     (tmp_path / "config.json").write_text("{}")
     scan = scan_tree(open_local(str(tmp_path)))
     assert (scan.verdict, scan.findings) == ("data-only", [])
