@@ -285,8 +285,9 @@ async function removeVersion({ registry, trans }: ICommandContext, { name, versi
   const error =
     isSure &&
     (await attempt(async () => {
-      await registry.run('model delete', { name, version, yes: true });
-      registry.showVersion(null);
+      await registry.read('model delete', { name, version, yes: true });
+      registry.showVersion(null); // before what is gone is read again
+      await registry.refresh();
     }));
   if (error) {
     await showFailure(trans, trans.__('Deleting failed'), error);

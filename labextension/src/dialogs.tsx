@@ -2,6 +2,7 @@
 
 import { Dialog, ReactWidget, showDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import type { CallError, Command } from './call';
@@ -200,18 +201,14 @@ function RegisterForm(props: IRegisterFormProps): JSX.Element {
       />
       <label className="jp-modelreg-Form-field">
         <span>{trans.__('Type')}</span>
-        <select
-          className="jp-mod-styled"
-          value={form.type}
-          onChange={event => onChange({ ...form, type: event.target.value })}
-        >
+        <HTMLSelect value={form.type} onChange={event => onChange({ ...form, type: event.target.value })}>
           <option value="">{trans.__('found out from the files')}</option>
           {MODEL_TYPES.map(type => (
             <option key={type} value={type}>
               {type}
             </option>
           ))}
-        </select>
+        </HTMLSelect>
       </label>
       <TextField
         label={trans.__('Description')}

@@ -106,7 +106,7 @@ export class EndpointModel implements IDisposable {
     }
   }
 
-  /** Take what the registry says now: start the request from the model's example, and read the log of what is not well. */
+  /** Take what the registry says now: start the request from the model's example, and read on in a log that was opened. */
   private async _follow(): Promise<void> {
     const { row } = this;
     const model = row?.deployment && modelOf(row.deployment);
@@ -115,7 +115,7 @@ export class EndpointModel implements IDisposable {
       this._served = served;
       await this._suggest(model.name, model.version);
     }
-    if (this.log !== null || row?.endpoint.state === 'failed') {
+    if (this.log !== null) {
       await this.loadLog();
     }
     this._changed.emit();

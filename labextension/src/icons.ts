@@ -12,12 +12,12 @@ export const registryIcon = new LabIcon({
 </svg>`
 });
 
-/** An endpoint: a plug on a line. */
+/** An endpoint: it sends. Source of the shape: Material icons, "wifi tethering", Apache-2.0. */
 export const endpointIcon = new LabIcon({
   name: 'jupyter-modelreg:endpoint',
   svgstr: `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
   <g class="jp-icon3" fill="#616161">
-    <path d="M12 2 3 20.5l1 1L12 18l8 3.500 1-1zm0 5 5.500 11L12 15.800 6.500 18z"/>
+    <path d="M12 11c-1.100 0-2 .9-2 2s.9 2 2 2 2-.9 2-2-.9-2-2-2zm6 2c0-3.310-2.690-6-6-6s-6 2.690-6 6c0 2.220 1.210 4.150 3 5.190l1-1.740c-1.190-.7-2-1.970-2-3.450 0-2.210 1.790-4 4-4s4 1.790 4 4c0 1.480-.810 2.750-2 3.450l1 1.740c1.790-1.040 3-2.970 3-5.190zM12 3C6.480 3 2 7.480 2 13c0 3.700 2.010 6.920 4.990 8.650l1-1.730C5.610 18.530 4 15.960 4 13c0-4.420 3.580-8 8-8s8 3.580 8 8c0 2.960-1.610 5.530-4 6.920l1 1.730c2.990-1.730 5-4.950 5-8.650 0-5.520-4.480-10-10-10z"/>
   </g>
 </svg>`
 });

@@ -150,7 +150,7 @@ export class RegistryModel implements IDisposable, IModelList {
     return answer;
   }
 
-  /** Run an operation that leaves the lists as they are. Throws a `CallError`. */
+  /** Run an operation and leave the lists as they are. Throws a `CallError`. */
   read<N extends OperationName>(name: N, command: Command<N>): Promise<Answer<N>> {
     return call(this._options.serverSettings, name, command);
   }

@@ -10,12 +10,8 @@ import type { IModelList } from '../model';
 import type { IModel } from '../schema';
 import { Busy, Button, Chip, Failure, moveFocus } from './parts';
 
-/** What a cell needs to become a registered version. */
-export const SNIPPET = `%load_ext jupyter_modelreg
-
-%%model_register my-model
-from sklearn.linear_model import …
-LogisticRegression().fit(X, y)`;
+/** Two cells: the first once a notebook, the second trains, and its value becomes a registered version. */
+const CELLS = ['%load_ext jupyter_modelreg', '%%model_register my-model\nLogisticRegression().fit(X, y)'];
 
 export interface IModelsProps {
   trans: TranslationBundle;
@@ -88,8 +84,10 @@ function NoModels(props: IModelsProps): JSX.Element {
   }
   return (
     <div className="jp-modelreg-Empty">
-      <p>{trans.__('No models yet. Train one in a notebook cell and it is registered:')}</p>
-      <pre>{SNIPPET}</pre>
+      <p>{trans.__('No models yet. Train one in a notebook cell, and it is registered:')}</p>
+      {CELLS.map(cell => (
+        <pre key={cell}>{cell}</pre>
+      ))}
       <p>{trans.__('Or register a file or folder that you have:')}</p>
       <Button
         isAccent
