@@ -204,7 +204,9 @@ def invoke_endpoint(workspace: Workspace, command: InvokeOnlineEndpoint) -> Invo
     endpoint = hosting.observe_endpoint(workspace, command.name)
     _check_can_answer(endpoint, command.deployment_name)
     body = _request_body(command)
-    headers = {"azureml-model-deployment": command.deployment_name} if command.deployment_name else {}
+    # An endpoint called with --local shares no traffic out. Source: azure-ai-ml, local endpoints.
+    deployment = command.deployment_name or (next(iter(endpoint.deployments or []), None) if command.local else None)
+    headers = {"azureml-model-deployment": deployment} if deployment else {}
     return call(str(endpoint.scoring_uri), body, hosting.read_keys(workspace, command.name)["primary"], headers)
 
 

@@ -104,6 +104,8 @@ def _present(answer: Any, presentation: Presentation, kind: str) -> str:
 
     # A person reads a table, a program reads JSON, as `az` would print it.
     output = presentation.output or os.environ.get("MODELREG_OUTPUT") or ("table" if sys.stdout.isatty() else "json")
+    if kind == "Invocation":
+        answer = answer.body if presentation.query or output != "table" else answer  # as `az` prints what an endpoint said
     if presentation.query:
         return to_text(select(answer, presentation.query), output)
     return to_text(answer, output, empty=EMPTY.get(kind.removeprefix("list[").rstrip("]"), "Nothing found."))

@@ -336,7 +336,7 @@ class OnlineEndpointOperations(_Operations):
         data = None if input_data is None else input_data if isinstance(input_data, str) else json.dumps(input_data)
         path = str(request_file) if request_file else None
         body = self._run(
-            "online-endpoint", "invoke", name=endpoint_name, request_file=path, data=data, deployment_name=deployment_name
+            "online-endpoint", "invoke", name=endpoint_name, request_file=path, data=data, deployment_name=deployment_name, local=local
         ).body
         return body if isinstance(body, str) else json.dumps(body)
 

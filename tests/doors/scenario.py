@@ -152,7 +152,8 @@ def ask_shell(noun: str, verb: str, values: dict[str, Any]) -> Answer:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([noun, verb, *_words(noun, verb, values), "-o", "json"])
     if code == 0:
-        return json.loads(out.getvalue())
+        answer = json.loads(out.getvalue())
+        return {"body": answer, "seconds": 0.0} if verb == "invoke" else answer  # the shell prints what the endpoint said, as `az` does
     message = err.getvalue().split("\n\n")[0].strip().removeprefix("ERROR: ")
     return {"exit": code, "message": message}
 

@@ -118,3 +118,21 @@ def test_a_yaml_error_names_file_line_and_nearest_key(tmp_path: Path, capsys: py
     err = capsys.readouterr().err
     assert "m.yml:3" in err
     assert 'Did you mean "description"?' in err
+
+
+def test_an_endpoints_answer_is_printed_as_it_came(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "score.py").write_text("def init(): pass\ndef run(data): return {'said': data}\n")
+    (tmp_path / "m.txt").write_text("weights")
+    assert main(["model", "create", "-n", "echo", "-p", "m.txt", "-o", "none"]) == 0
+    try:
+        assert main(["model", "deploy", "echo", "--code", "code", "--scoring-script", "score.py", "-o", "none"]) == 0
+        for words, printed in (
+            ([], '{\n  "said": "1"\n}\n'),
+            (["--query", "said", "-o", "tsv"], "1\n"),
+            (["-o", "table"], '{"said": "1"}\n'),
+        ):
+            assert main(["online-endpoint", "invoke", "echo", "--data", "1", *words]) == 0
+            assert capsys.readouterr().out == printed
+    finally:
+        main(["online-endpoint", "delete", "echo", "--yes"])
