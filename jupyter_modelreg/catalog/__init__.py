@@ -58,7 +58,12 @@ class Catalog:
         self._path = path
         self._connections = threading.local()
         self.is_read_only = False
-        self._connection  # noqa: B018 - opens it, so that errors are met here
+        self._is_stuck = False
+        try:
+            self._connection  # noqa: B018 - opens it, so that errors are met here
+        except Unavailable:
+            if not self._is_at_rest():
+                raise
 
     # --- versions -------------------------------------------------------------------------------------------------
 
@@ -543,9 +548,30 @@ class Catalog:
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         try:
             return self._connection.execute(query, values).fetchall()
+        except Unavailable:
+            if not self._is_at_rest():
+                raise
+            return self._rows_at_rest(query, values)
         except (sqlite3.Error, UnicodeEncodeError) as error:
             if self.is_read_only and "no such" in str(error):
                 raise self._too_new() from None
+            raise _translated(error, self._path) from None
+
+    def _is_at_rest(self) -> bool:
+        """Say whether a catalog that cannot be opened, since its disk is full or read-only, is whole without its log."""
+        log = f"{self._path}-wal"
+        return self._is_stuck and os.path.isfile(self._path) and not (os.path.exists(log) and os.path.getsize(log))
+
+    def _rows_at_rest(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        from contextlib import closing
+        from urllib.parse import quote
+
+        # Opened for this query only, since such a connection sees no later change.
+        url = f"file:{quote(os.path.abspath(self._path))}?mode=ro&immutable=1"
+        try:
+            with closing(sqlite3.connect(url, uri=True)) as connection:
+                return connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
             raise _translated(error, self._path) from None
 
     def _row(self, query: str, values: tuple[Any, ...]) -> Any:
@@ -596,9 +622,10 @@ class Catalog:
             if layout < LAYOUT:
                 from .schema import migrate
 
-                migrate(connection, self._path)
+                migrate(connection, self._path, wait_seconds=BUSY_SECONDS)
             self.is_read_only = layout > LAYOUT
         except sqlite3.Error as error:
+            self._is_stuck = any(sign in str(error) for sign in ("unable to open", "disk I/O"))
             raise _translated(error, self._path) from None
         return connection
 
@@ -721,10 +748,10 @@ def _translated(error: sqlite3.Error | UnicodeEncodeError, path: str) -> Excepti
 
 
 _REASONS = {
-    "unable to open": "it cannot be opened; is its folder there and yours to write?",
-    "readonly": "it is read-only; is its folder yours to write?",
+    "unable to open": "it cannot be opened; is its folder there, and may you write it?",
+    "readonly": "it is read-only; may you write its folder?",
     "disk is full": "the disk is full.",
-    "disk I/O": "the disk failed to read or write it.",
+    "disk I/O": "the disk failed to read or write it; is it full?",
     "locked": f"another process has been writing for {BUSY_SECONDS:.0f} seconds.",
 }
 

@@ -74,10 +74,10 @@ MIGRATIONS = (
 )
 
 
-def migrate(connection: sqlite3.Connection, path: str) -> None:
+def migrate(connection: sqlite3.Connection, path: str, *, wait_seconds: float) -> None:
     """Bring a catalog of an older layout to the newest, with a copy of the old one beside it.
 
-    Two processes may ask at once: the second finds the work done.
+    Two processes may ask at once: the second waits and finds the work done.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         If the copy or the change cannot be written; the catalog is as it was.
     """
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _keep_a_log(connection, wait_seconds)
         connection.execute("BEGIN IMMEDIATE")
         layout = connection.execute("PRAGMA user_version").fetchone()[0]
         if 0 < layout < len(MIGRATIONS):
@@ -100,6 +100,21 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise Unavailable(f"The catalog {path} cannot be brought to its new layout: {error}. It is as it was.") from None
+
+
+def _keep_a_log(connection: sqlite3.Connection, wait_seconds: float) -> None:
+    """Turn the write-ahead log on; SQLite does not wait for the lock that this takes, so we do."""
+    import time
+
+    last_try = time.monotonic() + wait_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > last_try:
+                raise
+        time.sleep(0.01)
 
 
 def _back_up(path: str, target: str) -> None:

@@ -180,7 +180,8 @@ class LocalStore:
 
     def _stage_file(self, staging: Staging, tree: Tree, item: TreeFile, advance: Callable[[int], None]) -> ManifestFile:
         local = tree.local_path(item.path)
-        with tree.open(item.path) as stream, storing(f"{item.path} of {tree.root}", self._root):
+        what = item.path if tree.is_file else f"{item.path} of {tree.root}"
+        with tree.open(item.path) as stream, storing(what, self._root):
             if local is None:
                 name, digest, size = staging.write_stream(stream, advance)
             else:

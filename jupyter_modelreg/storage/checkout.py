@@ -83,8 +83,12 @@ class Checkout:
         """
         place = os.path.join(self._folder, path)
         with self._translated(place), self._opened_parent(path) as (parent, name):
-            copy_verified(blob, parent, name, item.digest, item.path)
-            self._written.append(path)
+            try:
+                copy_verified(blob, parent, name, item.digest, item.path)
+                self._written.append(path)
+            except FileExistsError:
+                if not self.has(path, item):  # else another download of the same was quicker
+                    raise
 
     @contextlib.contextmanager
     def _opened_parent(self, path: str) -> Iterator[tuple[int, str]]:
