@@ -90,7 +90,7 @@ def _start(workspace: Workspace, deployment: OnlineDeployment, plan: WorkerPlan,
         identity = start_worker(run, plan, listener, deployment.environment_variables)
         process = {**identity.to_dict(), "port": listener.getsockname()[1], "folder": run}
     if is_replacing:
-        _wait(deployment, identity, run)
+        _wait(workspace, deployment, identity, run)
     else:
         _record_and_wait(workspace, deployment, process, old, no_wait=no_wait)
         if no_wait:
@@ -107,7 +107,7 @@ def _record_and_wait(
     if no_wait:
         return
     try:
-        _wait(deployment, _identity(process), process["folder"])
+        _wait(workspace, deployment, _identity(process), process["folder"])
     except Unavailable:
         workspace.catalog.put_deployment(deployment.replace(provisioning_state="Failed"), process)
         raise
@@ -119,14 +119,14 @@ def _record_and_wait(
         raise
 
 
-def _wait(deployment: OnlineDeployment, identity: ProcessIdentity, run: str) -> None:
+def _wait(workspace: Workspace, deployment: OnlineDeployment, identity: ProcessIdentity, run: str) -> None:
     """Wait until a worker is ready; stop one that is not."""
     from .compute import stop_process
     from .worker import wait_until_ready
 
     probe = deployment.readiness_probe or ProbeSettings()
     status = wait_until_ready(run, identity, probe.initial_delay + probe.period * probe.failure_threshold)
-    if not os.path.isdir(run):
+    if _process_of(workspace, deployment) is None:
         raise Conflict(f'Deployment "{deployment.name}" was deleted while it was starting.')
     if status.state != "healthy":
         stop_process(identity)
@@ -169,7 +169,7 @@ def _remove_runs(folder: str, *, but: str | None, grace_seconds: float | None = 
     from .compute import GRACE_SECONDS, stop_process
     from .worker import read_identity
 
-    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+    for name in _listed(folder):
         run = os.path.join(folder, name)
         if name.startswith("run-") and name != but:
             identity = read_identity(run)
@@ -181,19 +181,21 @@ def _remove_runs(folder: str, *, but: str | None, grace_seconds: float | None = 
 
 
 def remove_deployment(workspace: Workspace, endpoint_name: str, name: str) -> None:
-    """Stop a deployment's processes and remove its files, then forget it."""
-    _remove_runs(
-        _deployment_folder(workspace, OnlineDeployment(name=name, endpoint_name=endpoint_name)), but=None, grace_seconds=DELETE_SECONDS
-    )
+    """Forget a deployment, so that who is starting it gives up; stop its processes and remove its files."""
     workspace.catalog.delete_deployment(endpoint_name, name)
+    folder = _deployment_folder(workspace, OnlineDeployment(name=name, endpoint_name=endpoint_name))
+    _remove_runs(folder, but=None, grace_seconds=DELETE_SECONDS)
 
 
 def remove_endpoint(workspace: Workspace, name: str) -> None:
     """Stop an endpoint's processes, then forget it, its keys and its logs."""
-    for deployment in workspace.catalog.list_deployments(name):
-        remove_deployment(workspace, name, str(deployment.name))
+    folder = endpoint_folder(workspace, name)
+    recorded = {str(item.name) for item in workspace.catalog.list_deployments(name)}
+    # A folder without a record is what a killed deletion left.
+    for deployment in recorded | {item for item in _listed(folder) if os.path.isdir(os.path.join(folder, item))}:
+        remove_deployment(workspace, name, deployment)
     workspace.catalog.delete_endpoint(name)
-    _remove_folder(endpoint_folder(workspace, name))
+    _remove_folder(folder)
 
 
 def _plan(
@@ -406,6 +408,10 @@ def _write_json(path: str, values: dict[str, Any]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(scratch, path)
+
+
+def _listed(folder: str) -> list[str]:
+    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def _remove_folder(folder: str) -> None:

@@ -113,7 +113,7 @@ def put_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> OnlineEn
     created = workspace.catalog.create_endpoint(endpoint.replace(name=name), user=workspace.settings.user)
     hosting.write_keys(workspace, name, {"primary": hosting.new_key(), "secondary": hosting.new_key()})
     hosting.write_traffic(workspace, created)
-    return created
+    return hosting.observe_endpoint(workspace, name)
 
 
 def list_endpoints(workspace: Workspace, command: ListOnlineEndpoints) -> list[OnlineEndpoint]:
