@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import BinaryIO
 
-from ..errors import Conflict, InvalidInput, NotFound, nearest
+from ..errors import Conflict, InvalidInput, NotFound, Unavailable, nearest
 from ..references import LocalPath
 from ..trees import TreeFile, no_such_file
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Found = tuple[str, os.stat_result]  # where a file lies, links resolved, and what it was when it was listed
 
 _KINDS = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a pipe", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}
+_REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 IGNORE_FILES = (".amlignore", ".gitignore")  # Source: Azure ML: the first one found, in the root of the path only.
 
 
@@ -43,6 +45,8 @@ class LocalTree:
         ------
         Conflict
             If it was changed, replaced or removed since.
+        Unavailable
+            If the disk does not give it.
         """
         local, listed = self._find(path)
         try:
@@ -51,7 +55,9 @@ class LocalTree:
         except PermissionError:
             raise _unreadable(local) from None
         except OSError as error:
-            raise Conflict(f"{local} is not the file it was a moment ago ({error.strerror}); try again when it rests.") from None
+            if error.errno in _REPLACED:
+                raise Conflict(f"{local} is not the file it was a moment ago; try again when it rests.") from None
+            raise Unavailable(f"{local} cannot be read: {error.strerror}.") from None
         if _identity(os.fstat(handle)) != _identity(listed):
             os.close(handle)
             raise Conflict(f"{local} changed while it was read; try again when it rests.")
@@ -135,7 +141,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
     except PermissionError:
         raise _unreadable(folder) from None
     except OSError as error:
-        raise Conflict(f"{folder} changed while it was read ({error.strerror}); try again when it rests.") from None
+        raise Unavailable(f"{folder} cannot be read: {error.strerror}.") from None
 
 
 def _resolved(entry: os.DirEntry[str], real_root: str) -> str:
