@@ -1,11 +1,16 @@
-module.exports = {
-  testEnvironment: 'jsdom',
-  testMatch: ['<rootDir>/src/__tests__/*.spec.ts?(x)'],
-  setupFiles: ['<rootDir>/src/__tests__/setup.ts'],
-  transform: { '\\.[jt]sx?$': '@swc/jest' },
-  // JupyterLab's packages are ES modules, and some of what they bring along is too.
-  transformIgnorePatterns: [],
-  moduleNameMapper: {
-    '\\.(css|svg)$': '<rootDir>/src/__tests__/text.ts'
+const swc = {
+  jsc: {
+    parser: { syntax: 'typescript', tsx: true },
+    target: 'es2022'
   }
+};
+
+module.exports = {
+  testEnvironment: 'node',
+  setupFiles: ['<rootDir>/jest.setup.js'],
+  testMatch: ['<rootDir>/src/__tests__/*.spec.ts', '<rootDir>/src/__tests__/*.spec.tsx'],
+  // JupyterLab's packages are ES modules and bring images along.
+  transform: { '\\.[jt]sx?$': ['@swc/jest', swc] },
+  transformIgnorePatterns: [],
+  moduleNameMapper: { '\\.svg$': '<rootDir>/jest.svg.js' }
 };

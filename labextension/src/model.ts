@@ -97,6 +97,7 @@ export class RegistryModel implements IDisposable, IModelList {
 
   dispose(): void {
     if (!this.isDisposed) {
+      void this._poll.stop(); // disposing alone would leave its timer
       this._poll.dispose();
       this._search.dispose();
       Signal.clearData(this);
