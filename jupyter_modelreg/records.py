@@ -175,8 +175,9 @@ def field_type(record: type[Record], name: str) -> Any:
 def from_dict(record: type[T], values: Mapping[str, Any], *, where: str = "", drop_read_only: bool = True) -> T:
     """Build a record from plain values, as YAML and JSON give them.
 
-    Strings are not converted to numbers, numbers and booleans are accepted where text is wanted (YAML's ``3`` for
-    a version), records nest. Read-only keys are dropped, so that the output of ``show`` loads again.
+    Text becomes a number or a boolean where one is wanted and the text is one, since command lines have only text;
+    numbers and booleans become text where text is wanted (YAML's ``3`` for a version); records nest. Read-only keys are
+    dropped, so that the output of ``show`` loads again.
 
     Raises
     ------
@@ -262,12 +263,13 @@ def _convert_scalar(value: Any, wanted: type, path: str) -> Any:
         return str(value).lower() if isinstance(value, bool) else str(value)
     if wanted is bool and isinstance(value, (bool, str)) and str(value).lower() in ("true", "false"):
         return str(value).lower() == "true"
-    if wanted in (int, float) and not isinstance(value, bool):
+    is_broken = wanted is int and isinstance(value, float) and not value.is_integer()
+    if wanted in (int, float) and isinstance(value, (int, float, str)) and not isinstance(value, bool) and not is_broken:
         try:
             return wanted(value)
-        except (TypeError, ValueError):
+        except (ValueError, OverflowError):  # no number, or too large a one
             pass
-    if isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
+    elif isinstance(value, wanted) and wanted not in (int, float):
         return value
     raise InvalidInput(f"{path} must be {_KINDS.get(wanted, wanted.__name__)}, not {_say(value)}.", key=path)
 

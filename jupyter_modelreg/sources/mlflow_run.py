@@ -60,8 +60,8 @@ def _download(reference: MlflowRun, folder: str) -> str:
         from mlflow.exceptions import MlflowException
     except ModuleNotFoundError:
         raise Unavailable(f'{reference} needs mlflow: pip install "jupyter-modelreg[mlflow]"') from None
-    place = get_tracking_uri()
-    _check_place(reference, place)
+    _check_place(reference, get_tracking_uri())
+    place = _without_password(get_tracking_uri())
     try:
         with _reading_file_stores():
             return str(download_artifacts(artifact_uri=str(reference), dst_path=folder)).rstrip("/")
@@ -82,6 +82,11 @@ def _check_place(reference: MlflowRun, place: str) -> None:
     path = url2pathname(url.path.removeprefix("/") if url.scheme == "sqlite" else url.path)
     if path and not os.path.exists(path):
         raise NotFound(f"MLflow has no {reference}: there is no tracking store at {place}. Set MLFLOW_TRACKING_URI.")
+
+
+def _without_password(place: str) -> str:
+    url = urlsplit(place)
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() if "@" in url.netloc else place
 
 
 @contextmanager

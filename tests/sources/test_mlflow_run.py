@@ -120,7 +120,7 @@ def test_a_tracking_store_that_is_not_there_is_not_made(
 def test_a_tracking_server_that_does_not_answer_is_unavailable(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:secret@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
     with pytest.raises(Unavailable, match=r"MLflow at http://127.0.0.1:9 cannot give runs:/abc/model: ") as caught:
