@@ -204,7 +204,7 @@ def run_cell(shell: InteractiveShell, cell: str, *, magic: str) -> Any:
         If it is no Python.
     """
     text = "\n" * magic.startswith("%%") + shell.transform_cell(cell)  # type: ignore[no-untyped-call]
-    name = shell.compile.cache(text, shell.execution_count, raw_code=cell)
+    name = shell.compile.cache(text, _execution_count(shell), raw_code=cell)
     body, last = _compiled(shell, text, name, magic)
     try:
         exec(body, shell.user_ns)  # noqa: S102 - the person's own cell
@@ -214,6 +214,12 @@ def run_cell(shell: InteractiveShell, cell: str, *, magic: str) -> Any:
         raise
 
 
+def _execution_count(shell: InteractiveShell) -> int:
+    # IPython 9 counts a cell when it begins, IPython 8 when it ends; its result knows its own number in both.
+    result = shell.displayhook.exec_result
+    return (result and result.execution_count) or shell.execution_count
+
+
 def _compiled(shell: InteractiveShell, text: str, name: str, magic: str) -> tuple[CodeType, CodeType | None]:
     """Return the code of all statements but a last expression, and that expression's."""
     compiler: Callable[..., CodeType] = shell.compile
@@ -221,12 +227,12 @@ def _compiled(shell: InteractiveShell, text: str, name: str, magic: str) -> tupl
         tree = shell.transform_ast(shell.compile.ast_parse(text, filename=name))  # type: ignore[no-untyped-call]
         awaits = (ast.Await, ast.AsyncFor, ast.AsyncWith)
         if any(isinstance(node, awaits) for statement in tree.body for node in _outside_functions(statement)):
-            _usage(f"{magic} cannot await; await in another cell, into a variable, and name that.")
+            _usage(f"{magic} cannot await. Await in a cell of its own, into a variable, and name the variable here.")
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         return compiler(tree, name, "exec"), compiler(ast.Expression(last.value), name, "eval") if last else None
     except SyntaxError as error:
-        shown = "".join(traceback.format_exception_only(error)).partition("\n")[2]
-        raise InvalidInput(f"Line {error.lineno} is no Python: {error.msg}.", detail=shown) from None
+        shown = traceback.format_exception_only(error)[1:-1]  # without the file's name and the message
+        raise InvalidInput(f"Line {error.lineno} is no Python: {error.msg}.", detail="".join(shown)) from None
 
 
 def _show_from(shell: InteractiveShell, error: BaseException, name: str) -> None:
@@ -235,6 +241,7 @@ def _show_from(shell: InteractiveShell, error: BaseException, name: str) -> None
         return
 
     def render() -> Any:
+        del error._render_traceback_  # type: ignore[attr-defined]  # whoever raises it again has frames of their own to show
         frames = error.__traceback__
         while frames and frames.tb_frame.f_code.co_filename != name:
             frames = frames.tb_next

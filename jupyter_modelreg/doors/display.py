@@ -6,7 +6,7 @@ to HTML and JSON, so that a notebook's outputs can be compared. Names come from 
 
 from __future__ import annotations
 
-from ..records import Record
+from ..records import Record, fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ EMPTY = {
 # What stays whole in a list, however long; other cells end at MAX_CELL characters.
 _WHOLE = {"name", "version", "value", "advice", "help", "model"}
 MAX_CELL = 48
+MAX_LISTED = 60  # rows that a notebook shows and keeps; a shell prints all
 
 # Keys that text leaves out of one record: they differ from run to run, or HTML shows them better.
 _UNSTABLE = {
@@ -112,10 +113,15 @@ def size_text(count: int | None) -> str:
         return ""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def count_text(items: list[Any], noun: str) -> str:
+    """Return a number of things as people say it: 1 file, 2,000 files."""
+    return f"{len(items):,} {noun}{'' if len(items) == 1 else 's'}"
 
 
 def cell_text(value: Any, key: str) -> str:
@@ -207,13 +213,19 @@ def _list_table(rows: list[Any], empty: str) -> str:
         return empty
     kind = type(rows[0]).__name__
     if kind in COLUMNS:
-        columns = [(heading, key) for heading, key in COLUMNS[kind] if any(not is_empty(getattr(row, key)) for row in rows)]
+        columns = shown_columns(rows)
         cells = [[_fitting(cell_text(getattr(row, key), key), key) for _, key in columns] for row in rows]
         return _headed([heading for heading, _ in columns], cells)
     if isinstance(rows[0], dict):
         keys = list(dict.fromkeys(key for row in rows for key in row))
         return _headed([str(key) for key in keys], [[cell_text(row.get(key), key) for key in keys] for row in rows])
     return "\n".join(cell_text(row, "") for row in rows)
+
+
+def shown_columns(rows: list[Any]) -> list[tuple[str, str]]:
+    """Return heading and key of the columns that tell something about these records; an all-clear does, too."""
+    columns = COLUMNS[type(rows[0]).__name__]
+    return [(heading, key) for heading, key in columns if key == "is_ok" or any(not is_empty(getattr(row, key)) for row in rows)]
 
 
 def _headed(headings: list[str], rows: list[list[str]]) -> str:
@@ -240,13 +252,23 @@ def _width(text: str) -> int:
 
 def _fitting(text: str, key: str) -> str:
     """Shorten prose in a list's cell; what somebody may want to copy stays whole."""
-    return text if key in _WHOLE or len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
+    return text if key in _WHOLE else shortened(text)
+
+
+def shortened(text: str) -> str:
+    """Return a text that fits a list's cell, its end cut off when it does not."""
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
+
+
+def more_text(count: int) -> str:
+    """Say how many rows of a list a notebook does not show."""
+    return f"{count - MAX_LISTED:,} more are not shown. Narrow the list, or print all with -o table." if count > MAX_LISTED else ""
 
 
 def _facts(record: Record) -> str:
     """Show one record's fields a line each, what is empty or unstable left out."""
-    values = {name: value for name, value in record.__dict__.items() if name not in _UNSTABLE | _HIDDEN and not is_empty(value)}
-    rows = [[_LABELS.get(name, name.replace("_", " ")), cell_text(value, name)] for name, value in values.items()]
+    shown = [item.name for item in fields(record) if item.name not in _UNSTABLE | _HIDDEN and not is_empty(getattr(record, item.name))]
+    rows = [[_LABELS.get(name, name.replace("_", " ")), cell_text(getattr(record, name), name)] for name in shown]
     return _aligned([*rows, *_details(record)])
 
 
@@ -255,7 +277,7 @@ def _details(record: Record) -> list[list[str]]:
     sides = [("inputs", signature.inputs), ("outputs", signature.outputs)] if signature else []
     rows = [[name, _columns_text(columns)] for name, columns in sides if columns]
     if scan:
-        rows += [["scan", scan.verdict], *(["", escape_control(line)] for line in scan.findings)]
+        rows += [["scan", escape_control(scan.verdict)], *(["", escape_control(line)] for line in scan.findings)]
     return rows + [
         ["" if index else "files", f"{size_text(item.size_bytes):>7}  {escape_control(item.path)}"]
         for index, item in enumerate(files or [])
@@ -284,8 +306,8 @@ def is_empty(value: Any) -> bool:
 def _comparison(answer: Any) -> str:
     if not answer.differences:
         return f"{answer.first} and {answer.second} are the same."
-    headings = ["", "Name", answer.first, answer.second, "Change"]
-    rows = [[item.group, *difference_texts(item)] for item in answer.differences if item.group != "files"]
+    headings = ["", "Name", escape_control(answer.first), escape_control(answer.second), "Change"]
+    rows = [[escape_control(item.group), *difference_texts(item)] for item in answer.differences if item.group != "files"]
     changed, same = sum(1 for item in answer.differences if item.group == "files"), answer.same.get("files", 0)
     files = f"{changed} {'file differs' if changed == 1 else 'files differ'}" + (
         f", {same} {'is' if same == 1 else 'are'} the same." if same else "."
@@ -312,7 +334,12 @@ def _short(text: str | None, *, number: bool) -> str:
 def _invocation(answer: Any) -> str:
     import json
 
-    return answer.body if isinstance(answer.body, str) else json.dumps(answer.body, ensure_ascii=False)
+    return _lines(answer.body) if isinstance(answer.body, str) else json.dumps(answer.body, ensure_ascii=False)
+
+
+def _lines(text: str) -> str:
+    """Return text of several lines that a terminal does not obey."""
+    return "\n".join(escape_control(line) for line in text.splitlines())
 
 
 KEYS_HIDDEN = (
@@ -323,15 +350,17 @@ KEYS_HIDDEN = (
 _OWN_TEXTS: dict[str, Callable[[Any], str]] = {
     "Downloaded": lambda answer: "\n".join(
         [
-            f"Wrote {len(answer.files)} files, {size_text(answer.size_bytes)}, to {escape_control(answer.path)}",
+            f"Wrote {count_text(answer.files, 'file')}, {size_text(answer.size_bytes)}, to {escape_control(answer.path)}",
             *(f"  {escape_control(path)}" for path in answer.files),
         ]
     ),
     "Deleted": lambda answer: "\n".join(f"Deleted {escape_control(name)}" for name in answer.names) or "Nothing to delete.",
-    "LogText": lambda answer: "\n".join(escape_control(line) for line in answer.text.splitlines()),
+    "LogText": lambda answer: _lines(answer.text),
     "Comparison": _comparison,
     "Invocation": _invocation,
-    "EndpointKeys": lambda answer: _aligned([["primary", answer.primary_key], ["secondary", answer.secondary_key]]),
+    "EndpointKeys": lambda answer: _aligned(
+        [["primary", escape_control(answer.primary_key)], ["secondary", escape_control(answer.secondary_key)]]
+    ),
 }
 
 _WRITERS: dict[str, Callable[[Any, str], str]] = {

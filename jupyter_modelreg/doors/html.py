@@ -12,24 +12,41 @@ from html import escape
 from typing import Any
 
 from ..records import Record
-from .display import COLUMNS, KEYS_HIDDEN, cell_text, column_texts, difference_texts, is_empty, size_text, to_text
+from .display import (
+    COLUMNS,
+    KEYS_HIDDEN,
+    MAX_LISTED,
+    cell_text,
+    column_texts,
+    count_text,
+    difference_texts,
+    more_text,
+    shortened,
+    shown_columns,
+    size_text,
+    to_text,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-MAX_ROWS = 200
+MAX_ROWS = 200  # of what is folded
+MAX_OPEN = 6  # files that need not be folded
+MAX_MARKS = 4  # tags and metrics of one row of a list
 BAR_PIXELS = 96
 LONG = 24  # a text longer than this may be broken anywhere
 
 _LEFT = ' style="text-align:left"'
+_WHOLE = ' style="white-space:nowrap"'
 _FAINT = ' style="opacity:.65"'
 _CHIP = ' style="display:inline-block;background:rgba(128,128,128,.16);border-radius:9px;padding:0 8px;margin:1px 4px 1px 0"'
+_NUMBER = ' style="display:inline-block;white-space:nowrap;margin-right:10px"'
 _LABEL = ' style="text-align:left;vertical-align:top;white-space:nowrap;opacity:.65;padding:2px 16px 2px 0"'
 _VALUE = ' style="text-align:left;vertical-align:top;padding:2px 16px 2px 0"'
 _PLAIN_ROW = ' style="background:transparent"'  # facts are no list: no stripes
 _PRE = ' style="white-space:pre-wrap;max-height:320px;overflow:auto;margin:4px 0"'
-_BREAKS = ' style="min-width:9em;max-width:28em;overflow-wrap:anywhere"'
+_BREAKS = ' style="min-width:14em;max-width:28em;overflow-wrap:anywhere"'
 
 _COLOURS = {
     "good": "color:#2e8b57;color:var(--jp-success-color1,#2e8b57)",
@@ -51,8 +68,9 @@ def to_html(answer: Any, *, empty: str = "") -> str:
 def registered_html(model: Any) -> str:
     """Return the card that a cell shows after it registered a model."""
     name = escape(f"{model.name}:{model.version}")
-    hints = f"<code>%model_load {name}</code> &nbsp; <code>%model_deploy {name}</code>"
-    return _page(f"{_faint('Registered')}{_model(model)}<div>{_span('Next')} &nbsp; {hints}</div>")
+    hints = ("%model_load", "%model_deploy") if model.flavor else ("%model_download", "%%model_deploy ENDPOINT --model")
+    codes = " &nbsp; ".join(f"<code>{hint} {name}</code>" for hint in hints)
+    return _page(f"{_faint('Registered')}{_model(model)}<div>{_span('Next')} &nbsp; {codes}</div>")
 
 
 def _page(body: str) -> str:
@@ -66,14 +84,11 @@ def _list(rows: list[Any]) -> str:
     kind = type(rows[0]).__name__
     if kind not in COLUMNS:
         return f"<pre{_PRE}>{escape(to_text(rows))}</pre>"
-    columns = [
-        (heading, key) for heading, key in COLUMNS[kind] if key != "is_archived" and any(not is_empty(getattr(row, key)) for row in rows)
-    ]
+    columns = [column for column in shown_columns(rows) if column[1] != "is_archived"]  # the name says it
     columns += _EXTRA_COLUMNS.get(kind, [])
     head = "".join(f"<th{'' if key in _NUMBERS else _LEFT}>{escape(heading)}</th>" for heading, key in columns)
-    body = "".join("<tr>" + "".join(_cell(row, key) for _, key in columns) + "</tr>" for row in rows[:MAX_ROWS])
-    hidden = len(rows) - MAX_ROWS
-    more = _faint(f"{hidden:,} more are not shown. Narrow the list: --name, --tag, --search, --max-results.") if hidden > 0 else ""
+    body = "".join("<tr>" + "".join(_cell(row, key) for _, key in columns) + "</tr>" for row in rows[:MAX_LISTED])
+    more = _faint(more_text(len(rows)))
     return f'<table style="margin:0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
 
 
@@ -85,21 +100,21 @@ _NUMBERS = {"size_bytes", "delta"}
 def _cell(row: Any, key: str) -> str:
     value = getattr(row, key)
     if key in _NUMBERS:
-        return f"<td>{escape(cell_text(value, key))}</td>"
+        return f"<td{_WHOLE}>{escape(cell_text(value, key))}</td>"
     return f"<td{_LEFT}>{_inside(row, key, value)}</td>"
 
 
 def _inside(row: Any, key: str, value: Any) -> str:
-    if key == "tags":
-        return _chips(value)
-    if key == "metrics":
-        return _numbers(value)
+    if key in ("tags", "metrics"):
+        first = dict(list(value.items())[:MAX_MARKS])
+        more = f" {_span(f'and {len(value) - MAX_MARKS} more')}" if len(value) > MAX_MARKS else ""
+        return (_chips({name: shortened(text) for name, text in first.items()}) if key == "tags" else _numbers(first)) + more
     if key == "state":
         return _state(value)
     if key == "is_ok":
         return _dot("good" if value else "bad")
     if key == "creation_context":
-        return _span(_time(value))
+        return f'<span style="opacity:.65;white-space:nowrap">{escape(_time(value))}</span>'
     if key == "scoring_uri":
         return f"<code>{escape(value)}</code>" if value else ""
     text = _broken(cell_text(value, key))
@@ -134,7 +149,7 @@ def _signature(signature: Any) -> str:
     if not signature or not (signature.inputs or signature.outputs):
         return ""
     rows = [("In", _columns(signature.inputs)), ("Out", _columns(signature.outputs))]
-    return _folded(f"{_count(signature.inputs, 'input')}, {_count(signature.outputs, 'output')}", _facts(rows))
+    return _folded(f"{count_text(signature.inputs, 'input')}, {count_text(signature.outputs, 'output')}", _facts(rows))
 
 
 def _columns(columns: list[Any]) -> str:
@@ -149,8 +164,8 @@ def _files(model: Any) -> str:
     if not model.files:
         return ""
     rows = [(size_text(item.size_bytes), _broken(item.path)) for item in model.files[:MAX_ROWS]]
-    source = f"<div><code>{_broken(model.path or '')}</code></div>" if model.path else ""
-    return _folded(_count(model.files, "file"), _facts(rows) + source)
+    source = f'<code style="overflow-wrap:anywhere">{escape(model.path)}</code>' if model.path else ""
+    return _folded(count_text(model.files, "file"), _facts(rows) + source, is_open=len(rows) <= MAX_OPEN)
 
 
 def _lineage(lineage: Any) -> str:
@@ -242,9 +257,11 @@ def _deleted(answer: Any) -> str:
 
 
 def _downloaded(answer: Any) -> str:
-    size = f"{_count(answer.files, 'file')}, {size_text(answer.size_bytes)}"
+    size = f"{count_text(answer.files, 'file')}, {size_text(answer.size_bytes)}"
     files = "".join(f"<div>{_broken(path)}</div>" for path in answer.files[:MAX_ROWS])
-    return f"<div>Wrote {size}, to <code>{escape(answer.path)}</code></div>" + _folded("Files", files)
+    return f"<div>Wrote {size}, to <code>{escape(answer.path)}</code></div>" + _folded(
+        "Files", files, is_open=len(answer.files) <= MAX_OPEN
+    )
 
 
 def _log(answer: Any) -> str:
@@ -295,12 +312,8 @@ def _facts(rows: Iterable[tuple[str, str]]) -> str:
     return f'<table style="margin:0"><tbody>{shown}</tbody></table>' if shown else ""
 
 
-def _folded(summary: str, body: str) -> str:
-    return f'<details><summary style="cursor:pointer;opacity:.65">{escape(summary)}</summary>{body}</details>'
-
-
-def _count(items: list[Any], noun: str) -> str:
-    return f"{len(items):,} {noun}{'' if len(items) == 1 else 's'}"
+def _folded(summary: str, body: str, *, is_open: bool = False) -> str:
+    return f'<details{" open" if is_open else ""}><summary style="cursor:pointer;opacity:.65">{escape(summary)}</summary>{body}</details>'
 
 
 def _chips(tags: dict[str, str] | None) -> str:
@@ -312,7 +325,7 @@ def _chip(text: str) -> str:
 
 
 def _numbers(metrics: dict[str, float] | None) -> str:
-    return " &nbsp; ".join(f"{_span(name)} {value:.6g}" for name, value in (metrics or {}).items())
+    return " ".join(f"<span{_NUMBER}>{_span(name)} {value:.6g}</span>" for name, value in (metrics or {}).items())
 
 
 def _state(word: str | None) -> str:

@@ -101,11 +101,14 @@ class Shown:
         return ["answer", *(name for name in dir(self.answer) if not name.startswith("_"))]
 
     def __repr__(self) -> str:
-        from .display import KEYS_HIDDEN, to_text
+        from .display import KEYS_HIDDEN, MAX_LISTED, more_text, to_text
 
         if type(self.answer).__name__ == "EndpointKeys":
             return KEYS_HIDDEN
-        return to_text([self.answer] if self._is_row else self.answer, empty=self._empty)
+        if not isinstance(self.answer, list):
+            return to_text([self.answer] if self._is_row else self.answer)
+        text, more = to_text(self.answer[:MAX_LISTED], empty=self._empty), more_text(len(self.answer))
+        return f"{text}\n{more}" if more else text
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from .html import to_html
@@ -128,7 +131,7 @@ def load(shell: InteractiveShell) -> None:
     for name, function in CELL_MAGICS.items():
         magics.add("cell", name, _bound(magics, function))
     if shell.Completer is not None:
-        magics.matcher = make_matcher(magics.workspace)
+        magics.matcher = make_matcher(magics.workspace, shell.user_ns)
         shell.Completer.custom_matchers.append(magics.matcher)
 
 
@@ -137,8 +140,10 @@ def unload(shell: InteractiveShell) -> None:
     for magics in [item for item in shell.configurables if isinstance(item, ModelRegMagics)]:
         shell.configurables.remove(magics)
         for kind, name, function in magics.added:
-            if shell.magics_manager.magics[kind].get(name) is function:
-                del shell.magics_manager.magics[kind][name]
+            # IPython keeps what is registered in two places.
+            for place in (shell.magics_manager.magics[kind], vars(shell.magics_manager.user_magics)):
+                if place.get(name) is function:
+                    del place[name]
         if shell.Completer is not None:
             shell.Completer.custom_matchers[:] = [item for item in shell.Completer.custom_matchers if item is not magics.matcher]
 
