@@ -1,4 +1,4 @@
-"""A real JupyterLab with a real token, and a real Chromium that looks at it."""
+"""A real JupyterLab with a real token and this checkout's panel, and a real Chromium that looks at it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NoReturn
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -18,7 +18,10 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-RESULTS = Path(__file__).parents[2] / "test-results"
+ROOT = Path(__file__).parents[2]
+SOURCES = ROOT / "labextension"
+BUILT = ROOT / "jupyter_modelreg" / "labextension"
+RESULTS = ROOT / "test-results"
 TOKEN = "a-token-of-the-tests"
 START_SECONDS = 60
 # Without the last three, Chromium asks its maker's servers for updates, which only fills the log where there is no network.
@@ -41,18 +44,29 @@ def find_chromium() -> str | None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A running Chromium; without one the journeys are skipped, except in continuous integration."""
-    path = find_chromium()
-    if path is None:
-        message = "no Chromium found; scripts/test says how to get one"
-        pytest.fail(message) if os.environ.get("CI") == "true" else pytest.skip(message)
+    path = find_chromium() or _miss("no Chromium found; scripts/test says how to get one")
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=path, args=CHROMIUM_WORDS)
         yield opened
         opened.close()
 
 
+@pytest.fixture(scope="session")
+def panel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of extensions with the panel of this checkout, built anew when its sources are younger than the build."""
+    if _is_stale():
+        if not shutil.which("node"):
+            _miss("the panel is not built and Node.js, which builds it, was not found")
+        if not (SOURCES / "node_modules").is_dir():
+            _jlpm("install", "--immutable")
+        _jlpm("build")
+    folder = tmp_path_factory.mktemp("extensions")
+    shutil.copytree(BUILT, folder / "jupyter-modelreg")  # whoever builds meanwhile does not disturb the browser
+    return folder
+
+
 @pytest.fixture
-def lab(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def lab(home: Path, panel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a JupyterLab, started in an empty folder with the settings of a new user."""
     for name in ("CONFIG", "DATA", "RUNTIME"):
         monkeypatch.setenv(f"JUPYTER_{name}_DIR", str(tmp_path / name.lower()))
@@ -62,10 +76,9 @@ def lab(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     (tmp_path / "work").mkdir()
     port = _free_port()
     words = [f"--port={port}", "--port-retries=0", f"--IdentityProvider.token={TOKEN}", "--no-browser", "--ServerApp.allow_root=True"]
+    words += [f"--ServerApp.root_dir={tmp_path / 'work'}", f"--LabApp.extra_labextensions_path={panel}"]
     with (tmp_path / "lab.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *words, f"--ServerApp.root_dir={tmp_path / 'work'}"], stdout=log, stderr=log
-        )
+        process = subprocess.Popen([sys.executable, "-m", "jupyterlab", *words], stdout=log, stderr=log)
         try:
             _wait_until_it_answers(f"http://127.0.0.1:{port}/api", process, tmp_path / "lab.log")
             yield f"http://127.0.0.1:{port}"
@@ -76,7 +89,7 @@ def lab(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 @pytest.fixture
 def page(browser: Any, lab: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """JupyterLab in a window, ready to be used. The last thing seen is kept in test-results when a test fails."""
+    """JupyterLab in a window, ready to be used. The last thing seen is kept in test-results."""
     window = browser.new_page(viewport={"width": 1280, "height": 800})
     window.set_default_timeout(30_000)
     window.goto(f"{lab}/lab?token={TOKEN}&reset")
@@ -90,6 +103,25 @@ def page(browser: Any, lab: str, request: pytest.FixtureRequest) -> Iterator[Any
 def picture(page: Any) -> Callable[[str], None]:
     """Save what the page shows under a name in test-results, for people to look at."""
     return lambda name: page.screenshot(path=_result(name))
+
+
+def _miss(message: str) -> NoReturn:
+    """Skip, or fail in continuous integration, which must not pass for want of a part."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def _is_stale() -> bool:
+    built = BUILT / "package.json"
+    files = [SOURCES / "package.json", *(file for name in ("src", "style", "schema") for file in (SOURCES / name).rglob("*"))]
+    return not built.exists() or max(file.stat().st_mtime for file in files) > built.stat().st_mtime
+
+
+def _jlpm(*words: str) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(["jlpm", *words], cwd=SOURCES, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _result(name: str) -> Path:
