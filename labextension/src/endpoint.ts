@@ -75,6 +75,7 @@ export class EndpointModel implements IDisposable {
     });
     this.isSending = false;
     this._changed.emit();
+    await this._readOn();
   }
 
   async showKeys(): Promise<void> {
@@ -115,10 +116,14 @@ export class EndpointModel implements IDisposable {
       this._served = served;
       await this._suggest(model.name, model.version);
     }
+    await this._readOn();
+    this._changed.emit();
+  }
+
+  private async _readOn(): Promise<void> {
     if (this.log !== null) {
       await this.loadLog();
     }
-    this._changed.emit();
   }
 
   /** Write an example of the model's input, unless somebody wrote something. */

@@ -49,9 +49,9 @@ export function formatAge(time: string | undefined, now: number, language?: stri
   return unit === 'second' ? words.format(0, 'second') : words.format(-Math.floor(seconds / length), unit);
 }
 
-/** Write a metric with four digits that count. */
+/** Write a metric with at most four digits that count. */
 export function formatNumber(value: number): string {
-  return Number.isInteger(value) ? String(value) : value.toPrecision(4);
+  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
 }
 
 /** The text by which other doors name a version. */

@@ -1,15 +1,15 @@
 /** Wires the parts into JupyterLab: the registry's model, its commands and panel, and its place in other panels. */
 
 import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { ICommandPalette, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { ICommandPalette } from '@jupyterlab/apputils';
 import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
 import { IRunningSessionManagers } from '@jupyterlab/running';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
 
-import { addCommands, CommandIDs, PALETTE } from './commands';
+import { addCommands, PALETTE } from './commands';
 import { RegistryModel } from './model';
-import { IPanelOptions, RegistryPanel, versionTab } from './panel';
+import { IPanelOptions, RegistryPanel, VersionTabs } from './panel';
 import { RunningEndpoints } from './running';
 import { IModelRegistry, PLUGIN_ID } from './tokens';
 
@@ -70,37 +70,24 @@ const panel: JupyterFrontEndPlugin<void> = {
       trans
     };
     const widget = new RegistryPanel(options);
-    const tabs = new WidgetTracker<MainAreaWidget>({ namespace: 'modelreg' });
+    const tabs = new VersionTabs(options, app.shell);
+    const { contents } = app.serviceManager;
     addCommands({
       app,
       registry: model,
       trans,
       focusSearch: () => widget.focusSearch(),
-      openTab: reference => {
-        const opened =
-          tabs.find(tab => tab.title.label === `${reference.name}:${reference.version}`) ??
-          versionTab(options, reference);
-        if (!opened.isAttached) {
-          void tabs.add(opened);
-          app.shell.add(opened, 'main');
-        }
-        app.shell.activateById(opened.id);
-      },
+      openTab: reference => tabs.open(reference),
       selectedPath: () => {
         const item = browser?.selectedItems().next().value;
-        return item && app.serviceManager.contents.localPath(item.path);
+        return item && contents.localPath(item.path);
       }
     });
     app.shell.add(widget, 'left', { rank: RANK });
-    restorer?.add(widget, widget.id);
-    void restorer?.restore(tabs, {
-      command: CommandIDs.openTab,
-      name: tab => tab.title.label,
-      args: tab => {
-        const [name, version] = tab.title.label.split(':');
-        return { name, version };
-      }
-    });
+    if (restorer) {
+      restorer.add(widget, widget.id);
+      tabs.restore(restorer);
+    }
     const category = trans.__('Model Registry');
     PALETTE.forEach(command => palette?.addItem({ command, category }));
   }

@@ -1,6 +1,7 @@
 /** The widgets: a sidebar panel with two sections, and a tab for one version. They join the model to the views. */
 
-import { MainAreaWidget, ReactWidget, UseSignal } from '@jupyterlab/apputils';
+import type { ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
+import { MainAreaWidget, ReactWidget, UseSignal, WidgetTracker } from '@jupyterlab/apputils';
 import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
 import { PanelWithToolbar, SidePanel } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
@@ -22,6 +23,8 @@ import { Endpoint, Endpoints } from './views/endpoints';
 import { Models } from './views/models';
 import { ServerMessage } from './views/server';
 import { IVersionActions, Version } from './views/version';
+
+const LOOPBACK = /^(localhost|127\..*|\[::1\])$/;
 
 export interface IPanelOptions {
   registry: RegistryModel;
@@ -48,7 +51,8 @@ export class RegistryPanel extends SidePanel {
 
   /** Put the cursor into the search box. */
   focusSearch(): void {
-    this.node.querySelector<HTMLElement>('.jp-modelreg-Search-input')?.focus();
+    // The box may be drawn only now, where a version was open.
+    requestAnimationFrame(() => this.node.querySelector<HTMLElement>('.jp-modelreg-Search-input')?.focus());
   }
 
   override dispose(): void {
@@ -75,20 +79,56 @@ export class RegistryPanel extends SidePanel {
   private _watching: IDisposable | null = null;
 }
 
-/** A tab of the main area that shows one version. */
-export function versionTab(options: IPanelOptions, { name, version }: IReference): MainAreaWidget {
-  const model = new VersionModel(options.registry, name, version);
+/** Versions in tabs of the main area, where there is more room. */
+export class VersionTabs {
+  constructor(
+    private readonly _options: IPanelOptions,
+    private readonly _shell: JupyterFrontEnd.IShell
+  ) {}
+
+  /** Open a version, or go to the tab that has it. */
+  open(reference: IReference): void {
+    let tab = this._tracker.find(item => item.id === tabId(reference));
+    if (!tab) {
+      tab = versionTab(this._options, reference);
+      void this._tracker.add(tab);
+      this._shell.add(tab, 'main');
+    }
+    this._shell.activateById(tab.id);
+  }
+
+  /** Open again what was open when the page was left. */
+  restore(restorer: ILayoutRestorer): void {
+    void restorer.restore(this._tracker, {
+      command: CommandIDs.openTab,
+      name: tab => tab.title.label,
+      args: tab => {
+        const [name, version] = tab.title.label.split(':');
+        return { name, version };
+      }
+    });
+  }
+
+  private readonly _tracker = new WidgetTracker<MainAreaWidget>({ namespace: 'modelreg' });
+}
+
+function tabId({ name, version }: IReference): string {
+  return `jp-modelreg-tab-${name}:${version}`;
+}
+
+function versionTab(options: IPanelOptions, reference: IReference): MainAreaWidget {
+  const model = new VersionModel(options.registry, reference.name, reference.version);
   const content = ReactWidget.create(
     <UseSignal signal={model.changed}>
-      {() => <Version {...versionActions(options)} trans={options.trans} version={model} />}
+      {() => <Version {...versionActions(options, CommandIDs.openTab)} trans={options.trans} version={model} />}
     </UseSignal>
   );
   content.addClass('jp-modelreg-Tab');
   content.disposed.connect(() => model.dispose());
   const tab = new MainAreaWidget({ content });
   tab.toolbar.hide();
-  tab.id = `jp-modelreg-tab-${name}:${version}`;
-  tab.title.label = `${name}:${version}`;
+  tab.id = tabId(reference);
+  tab.title.label = `${reference.name}:${reference.version}`;
   tab.title.icon = registryIcon;
   return tab;
 }
@@ -140,7 +180,7 @@ function OpenVersion(props: { options: IPanelOptions; version: VersionModel }): 
     <UseSignal signal={version.changed} key={`${version.name}:${version.wanted}`}>
       {() => (
         <Version
-          {...versionActions(options)}
+          {...versionActions(options, CommandIDs.open)}
           trans={options.trans}
           version={version}
           onBack={() => options.registry.showVersion(null)}
@@ -168,7 +208,8 @@ function ModelList(props: { options: IPanelOptions; focused?: string }): JSX.Ele
   );
 }
 
-function versionActions({ commands, registry }: IPanelOptions): IVersionActions {
+/** What the buttons of a version do; another version opens where this one is. */
+function versionActions({ commands }: IPanelOptions, opener: string): IVersionActions {
   const execute = (id: string) => (model: IModel) => void commands.execute(id, { ...referenceOf(model) });
   return {
     onDeploy: execute(CommandIDs.deploy),
@@ -177,9 +218,9 @@ function versionActions({ commands, registry }: IPanelOptions): IVersionActions 
     onArchive: execute(CommandIDs.archive),
     onRestore: execute(CommandIDs.restore),
     onDelete: execute(CommandIDs.remove),
-    onOpen: execute(CommandIDs.open),
+    onOpen: execute(opener),
     onOpenTab: execute(CommandIDs.openTab),
-    onOpenEndpoint: name => registry.showEndpoint(name)
+    onOpenEndpoint: name => void commands.execute(CommandIDs.openEndpoint, { name })
   };
 }
 
@@ -216,6 +257,7 @@ function OpenEndpoint(props: { options: IPanelOptions; endpoint: EndpointModel }
         <Endpoint
           trans={trans}
           endpoint={endpoint}
+          isRemote={!LOOPBACK.test(window.location.hostname)}
           onBack={() => registry.showEndpoint(null)}
           onCopy={text => copy({ trans }, text)}
           onDelete={name => void commands.execute(CommandIDs.removeEndpoint, { name })}

@@ -8,10 +8,14 @@ import { parseTag } from './format';
 import type { RegistryModel } from './model';
 import type { IComparison, IModel } from './schema';
 
+const SHOWN_VERSIONS = 200;
+
 export class VersionModel implements IDisposable {
   model: IModel | null = null;
-  /** All versions of the model, the newest first, archived ones too. */
+  /** The versions of the model, the newest first, archived ones too. */
   versions: IModel[] = [];
+  /** Whether there are more than these. */
+  hasMore = false;
   comparison: IComparison | null = null;
   /** Why the version cannot be shown. */
   error: CallError | null = null;
@@ -58,11 +62,12 @@ export class VersionModel implements IDisposable {
       const { name } = this;
       const [model, versions] = await Promise.all([
         this.registry.read('model show', { name, version: this._version }),
-        this.registry.read('model list', { name, include_archived: true })
+        this.registry.read('model list', { name, include_archived: true, max_results: SHOWN_VERSIONS + 1 })
       ]);
       this._version = model.version;
       this.model = model;
-      this.versions = versions;
+      this.versions = versions.slice(0, SHOWN_VERSIONS);
+      this.hasMore = versions.length > SHOWN_VERSIONS;
     });
     this._changed.emit();
   }

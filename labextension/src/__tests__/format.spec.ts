@@ -43,9 +43,10 @@ test.each([
   expect(formatAge(time, NOW, 'en')).toBe(text);
 });
 
-test('a metric is written with four digits that count, a count as it is', () => {
+test('a metric is written with at most four digits that count, a whole number as it is', () => {
   expect(formatNumber(0.95824175)).toBe('0.9582');
-  expect(formatNumber(1200)).toBe('1200');
+  expect(formatNumber(0.0049)).toBe('0.0049');
+  expect(formatNumber(123_456)).toBe('123456');
 });
 
 test('a version is named as every other door names it', () => {

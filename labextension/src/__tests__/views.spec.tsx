@@ -138,7 +138,9 @@ test.each([
 
 test('a text is saved by Ctrl+Enter and left by Escape', () => {
   const onSave = jest.fn();
-  const host = show(<Editable isLong trans={trans} label="Description" value="old" onSave={onSave} />);
+  const host = show(
+    <Editable isLong trans={trans} label="Description" editLabel="Edit description" value="old" onSave={onSave} />
+  );
   act(() => button(host, 'Edit description').click());
   type(host.querySelector('textarea'), 'thrown away');
   press(host.querySelector('textarea'), 'Escape');
@@ -152,7 +154,7 @@ test('a text is saved by Ctrl+Enter and left by Escape', () => {
 
 test('a text that was not changed is not saved', () => {
   const onSave = jest.fn();
-  const host = show(<Editable trans={trans} label="Stage" value="Staging" onSave={onSave} />);
+  const host = show(<Editable trans={trans} label="Stage" editLabel="Edit stage" value="Staging" onSave={onSave} />);
   act(() => button(host, 'Edit stage').click());
   act(() => button(host, 'Save').click());
   expect(onSave).not.toHaveBeenCalled();

@@ -7,7 +7,7 @@ import * as React from 'react';
 import type { EndpointModel } from '../endpoint';
 import { IReference, modelOf } from '../format';
 import type { IEndpointRow } from '../model';
-import { Busy, Button, Facts, Failure, Fold, Heading, moveFocus } from './parts';
+import { Busy, Button, Facts, Failure, Fold, Heading, moveFocus, takeLostFocus } from './parts';
 
 export interface IEndpointsProps {
   trans: TranslationBundle;
@@ -46,7 +46,7 @@ function EndpointRow(props: IEndpointsProps & { row: IEndpointRow; isFirst: bool
   const button = React.useRef<HTMLButtonElement>(null);
   React.useEffect(() => {
     if (name === props.focused) {
-      button.current?.focus();
+      takeLostFocus(button.current);
     }
   }, []);
   return (
@@ -105,6 +105,8 @@ function isDown(row: IEndpointRow): boolean {
 export interface IEndpointProps {
   trans: TranslationBundle;
   endpoint: EndpointModel;
+  /** Whether the browser runs on another machine than the endpoint. */
+  isRemote: boolean;
   onBack?: () => void;
   onCopy: (text: string) => void;
   onDelete: (name: string) => void;
@@ -156,7 +158,7 @@ function Parts(props: IPartProps): JSX.Element {
   );
 }
 
-function Address({ trans, row, onCopy, onOpenModel }: IPartProps): JSX.Element {
+function Address({ trans, row, isRemote, onCopy, onOpenModel }: IPartProps): JSX.Element {
   const url = row.endpoint.scoring_uri ?? '';
   const model = row.deployment && modelOf(row.deployment);
   return (
@@ -171,6 +173,7 @@ function Address({ trans, row, onCopy, onOpenModel }: IPartProps): JSX.Element {
             </span>
           )
         ],
+        [isRemote ? trans.__('Reached from') : '', isRemote && trans.__('the machine that runs Jupyter')],
         [
           trans.__('Model'),
           model && (
@@ -231,10 +234,10 @@ function Console({ trans, endpoint, row }: IPartProps): JSX.Element {
 
 function Keys({ trans, endpoint, onCopy }: IPartProps): JSX.Element {
   const { keys } = endpoint;
-  const rows: [string, string][] = keys
+  const rows = keys
     ? [
-        [trans.__('Primary key'), keys.primaryKey],
-        [trans.__('Secondary key'), keys.secondaryKey]
+        { label: trans.__('Primary key'), copyLabel: trans.__('Copy primary key'), key: keys.primaryKey },
+        { label: trans.__('Secondary key'), copyLabel: trans.__('Copy secondary key'), key: keys.secondaryKey }
       ]
     : [];
   return (
@@ -245,11 +248,11 @@ function Keys({ trans, endpoint, onCopy }: IPartProps): JSX.Element {
         onClick={() => (keys ? endpoint.hideKeys() : void endpoint.showKeys())}
       />
       <Facts
-        rows={rows.map(([label, key]) => [
+        rows={rows.map(({ label, copyLabel, key }) => [
           label,
           <span className="jp-modelreg-Copy">
             <code>{key}</code>
-            <Button icon={copyIcon} label={trans.__('Copy %1', label.toLowerCase())} onClick={() => onCopy(key)} />
+            <Button icon={copyIcon} label={copyLabel} onClick={() => onCopy(key)} />
           </span>
         ])}
       />

@@ -10,6 +10,8 @@ export interface IEditableProps {
   trans: TranslationBundle;
   /** What it is, such as "Description". */
   label: string;
+  /** The name of the button that starts editing. */
+  editLabel: string;
   value: string;
   isLong?: boolean;
   /** Words to choose from, besides writing. */
@@ -24,13 +26,7 @@ export function Editable(props: IEditableProps): JSX.Element {
     <div className="jp-modelreg-Field">
       <div className="jp-modelreg-Field-label">
         <span>{props.label}</span>
-        {draft === null && (
-          <Button
-            icon={editIcon}
-            label={props.trans.__('Edit %1', props.label.toLowerCase())}
-            onClick={() => setDraft(props.value)}
-          />
-        )}
+        {draft === null && <Button icon={editIcon} label={props.editLabel} onClick={() => setDraft(props.value)} />}
       </div>
       {draft === null ? (
         <div className="jp-modelreg-Field-value">

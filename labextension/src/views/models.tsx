@@ -8,7 +8,7 @@ import { formatAge, formatSize } from '../format';
 import { archiveIcon } from '../icons';
 import type { IModelList } from '../model';
 import type { IModel } from '../schema';
-import { Busy, Button, Chip, Failure, moveFocus } from './parts';
+import { Busy, Button, Chip, Failure, moveFocus, takeLostFocus } from './parts';
 
 /** Two cells: the first once a notebook, the second trains, and its value becomes a registered version. */
 const CELLS = ['%load_ext jupyter_modelreg', '%%model_register my-model\nLogisticRegression().fit(X, y)'];
@@ -88,11 +88,11 @@ function NoModels(props: IModelsProps): JSX.Element {
       {CELLS.map(cell => (
         <pre key={cell}>{cell}</pre>
       ))}
-      <p>{trans.__('Or register a file or folder that you have:')}</p>
+      <p>{trans.__('Or take what you have:')}</p>
       <Button
         isAccent
-        label={trans.__('Register model')}
-        text={trans.__('Register model')}
+        label={trans.__('Register a file or folder')}
+        text={trans.__('Register a file or folder')}
         onClick={props.onRegister}
       />
     </div>
@@ -142,7 +142,7 @@ export function ModelRow(props: IModelRowProps): JSX.Element {
   const button = React.useRef<HTMLButtonElement>(null);
   React.useEffect(() => {
     if (props.isFocused) {
-      button.current?.focus();
+      takeLostFocus(button.current);
     }
   }, []);
   const tags = Object.entries(model.tags ?? {});

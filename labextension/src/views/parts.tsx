@@ -111,6 +111,51 @@ export function Facts({ rows }: IFactsProps): JSX.Element {
   );
 }
 
+/** So many rows of a table are shown. */
+const SHOWN_ROWS = 200;
+
+export interface ITableProps {
+  trans: TranslationBundle;
+  heads: string[];
+  rows: React.ReactNode[][];
+  /** Whether the last column holds numbers. */
+  hasNumbers?: boolean;
+}
+
+/** Facts in columns; of very many only the first. */
+export function Table({ trans, heads, rows, hasNumbers }: ITableProps): JSX.Element {
+  const kind = (column: number): string | undefined =>
+    hasNumbers && column === heads.length - 1 ? 'jp-mod-number' : undefined;
+  const rest = rows.length - SHOWN_ROWS;
+  return (
+    <>
+      <table className="jp-modelreg-Table">
+        <thead>
+          <tr>
+            {heads.map((head, column) => (
+              <th key={column} className={kind(column)}>
+                {head}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.slice(0, SHOWN_ROWS).map((cells, row) => (
+            <tr key={row}>
+              {cells.map((cell, column) => (
+                <td key={column} className={kind(column)} title={typeof cell === 'string' ? cell : undefined}>
+                  {cell}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {rest > 0 && <p className="jp-modelreg-Note">{trans.__('and %1 more', rest)}</p>}
+    </>
+  );
+}
+
 export interface IChipProps {
   text: string;
   kind?: 'stage' | 'quiet' | 'warn';
@@ -148,7 +193,7 @@ export interface IHeadingProps {
 /** The top of a page in the panel: the way back, what it is about, and what can be said of it in a word. */
 export function Heading(props: IHeadingProps): JSX.Element {
   const button = React.useRef<HTMLButtonElement>(null);
-  React.useEffect(() => button.current?.focus({ preventScroll: true }), []);
+  React.useEffect(() => takeLostFocus(button.current), []);
   return (
     <header className="jp-modelreg-Heading">
       {props.onBack && (
@@ -170,6 +215,13 @@ export function Heading(props: IHeadingProps): JSX.Element {
       {props.children}
     </header>
   );
+}
+
+/** Focus an element if what had the focus is gone; who types elsewhere is not disturbed. */
+export function takeLostFocus(element: HTMLElement | null): void {
+  if (document.activeElement === document.body) {
+    element?.focus({ preventScroll: true });
+  }
 }
 
 /** Move the focus among the rows of a list with the arrow keys, Home and End. */

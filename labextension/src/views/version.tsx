@@ -19,7 +19,7 @@ import type { VersionModel } from '../version';
 import { ComparisonTable } from './comparison';
 import { Editable, Tags } from './fields';
 import { ModelRow } from './models';
-import { Busy, Button, Chip, Facts, Failure, Fold, Heading, moveFocus } from './parts';
+import { Busy, Button, Chip, Facts, Failure, Fold, Heading, moveFocus, Table } from './parts';
 
 /** The stages that are offered; any other word can be written. */
 const STAGES = ['Development', 'Staging', 'Production'];
@@ -103,6 +103,7 @@ function Parts(props: IPartProps): JSX.Element {
           key={`description ${model.version}`}
           trans={trans}
           label={trans.__('Description')}
+          editLabel={trans.__('Edit description')}
           value={model.description ?? ''}
           onSave={text => void version.setText('description', text)}
         />
@@ -110,6 +111,7 @@ function Parts(props: IPartProps): JSX.Element {
           key={`stage ${model.version}`}
           trans={trans}
           label={trans.__('Stage')}
+          editLabel={trans.__('Edit stage')}
           value={model.stage ?? ''}
           choices={STAGES}
           onSave={text => void version.setText('stage', text)}
@@ -209,24 +211,12 @@ function Metrics({ trans, model }: IPartProps): JSX.Element | null {
   }
   return (
     <Fold isOpen title={trans.__('Metrics')}>
-      <table className="jp-modelreg-Table">
-        <thead>
-          <tr>
-            <th>{trans.__('Metric')}</th>
-            <th className="jp-mod-number">{trans.__('Value')}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {metrics.map(([name, value]) => (
-            <tr key={name}>
-              <td title={name}>{name}</td>
-              <td className="jp-mod-number" title={String(value)}>
-                {formatNumber(value)}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table
+        hasNumbers
+        trans={trans}
+        heads={[trans.__('Metric'), trans.__('Value')]}
+        rows={metrics.map(([name, value]) => [name, <span title={String(value)}>{formatNumber(value)}</span>])}
+      />
     </Fold>
   );
 }
@@ -235,22 +225,12 @@ function Files({ trans, model }: IPartProps): JSX.Element {
   const files = model.files ?? [];
   return (
     <Fold isOpen={files.length <= 10} title={trans.__('Files')} note={String(files.length)}>
-      <table className="jp-modelreg-Table">
-        <thead>
-          <tr>
-            <th>{trans.__('File')}</th>
-            <th className="jp-mod-number">{trans.__('Size')}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {files.map(file => (
-            <tr key={file.path}>
-              <td title={file.path}>{file.path}</td>
-              <td className="jp-mod-number">{formatSize(file.size_bytes)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+      <Table
+        hasNumbers
+        trans={trans}
+        heads={[trans.__('File'), trans.__('Size')]}
+        rows={files.map(file => [file.path, formatSize(file.size_bytes)])}
+      />
     </Fold>
   );
 }
@@ -260,36 +240,26 @@ function SignatureFold({ trans, model }: IPartProps): JSX.Element | null {
   if (!inputs.length && !outputs.length) {
     return null;
   }
+  const sides: [string, IColumnSpec[]][] = [
+    [trans.__('Input'), inputs],
+    [trans.__('Output'), outputs]
+  ];
   return (
     <Fold title={trans.__('Signature')} note={trans.__('%1 in, %2 out', inputs.length, outputs.length)}>
-      <Columns title={trans.__('Input')} columns={inputs} trans={trans} />
-      <Columns title={trans.__('Output')} columns={outputs} trans={trans} />
+      {sides.map(([side, columns]) => (
+        <Table
+          key={side}
+          trans={trans}
+          heads={[side, trans.__('Type')]}
+          rows={columns.map((column, index) => [column.name ?? String(index), typeOf(column)])}
+        />
+      ))}
     </Fold>
   );
 }
 
-function Columns(props: { title: string; columns: IColumnSpec[]; trans: TranslationBundle }): JSX.Element {
-  return (
-    <table className="jp-modelreg-Table">
-      <thead>
-        <tr>
-          <th>{props.title}</th>
-          <th>{props.trans.__('Type')}</th>
-        </tr>
-      </thead>
-      <tbody>
-        {props.columns.map((column, index) => (
-          <tr key={index}>
-            <td title={column.name}>{column.name ?? index}</td>
-            <td>
-              {column.type}
-              {column.shape && ` [${column.shape.join(', ')}]`}
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
+function typeOf(column: IColumnSpec): string {
+  return column.shape ? `${column.type} [${column.shape.join(', ')}]` : (column.type ?? '');
 }
 
 function LineageFold({ trans, model }: IPartProps): JSX.Element | null {
@@ -333,7 +303,7 @@ function VersionsFold(props: IPartProps): JSX.Element | null {
     <Fold
       isOpen={version.versions.length > 1 && version.versions.length <= 5}
       title={trans.__('Versions')}
-      note={String(version.versions.length)}
+      note={version.hasMore ? trans.__('the newest %1', version.versions.length) : String(version.versions.length)}
     >
       <ul className="jp-modelreg-Rows" aria-label={trans.__('Versions')} onKeyDown={moveFocus}>
         {version.versions.map((item, index) => (
