@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .entities.model import Lineage, Model
-from .errors import InvalidInput, NotFound
+from .errors import Corrupted, InvalidInput, NotFound, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -238,6 +238,8 @@ def load_model(workspace: Workspace, command: ShowModel, *, trust: bool = False)
     ------
     UnsafeModel
         If loading would run code and ``trust`` is False.
+    Corrupted
+        If a stored file is missing or damaged.
     Unavailable
         If the library that the flavor needs is not installed.
     """
@@ -249,12 +251,25 @@ def load_model(workspace: Workspace, command: ShowModel, *, trust: bool = False)
 
 
 def audited_path(workspace: Workspace, model: Model, *, trust: bool) -> str:
-    """Return where a version's files can be read in place, after the scanner has looked at the bytes there."""
+    """Return where a version's files can be read in place, after they were verified and the scanner has looked at them.
+
+    Raises
+    ------
+    Corrupted
+        If a stored file is missing or damaged.
+    UnsafeModel
+        If loading would run code and ``trust`` is False.
+    """
     import os
 
     from .trust import audit, scan_tree
 
     manifest = workspace.store.load_manifest(model.digest or "")
+    damaged = workspace.store.verify(manifest)
+    if damaged:
+        raise Corrupted(
+            f"{model.name}:{model.version} is damaged in the store: {', '.join(damaged[:3])}. Register the same files again to mend it."
+        )
     audit(scan_tree(workspace.store.open_tree(manifest)), f"{model.name}:{model.version}", is_trusted=trust)
     return os.path.join(workspace.store.view(manifest), manifest.root)
 
@@ -278,26 +293,32 @@ def _pair(workspace: Workspace, command: CompareModels) -> tuple[dict[str, str],
     from .references import parse_model_name
 
     name, version, label = parse_model_name(command.name)
-    version = command.version or version
-    if command.other and not command.other.isdigit():
-        other_name, other, other_label = parse_model_name(command.other)
-        if not (other or other_label):
-            other_name, other = name, command.other
-    else:
-        other_name, other, other_label = name, command.other, None
+    first = _version_of(workspace, name, command.version or version, label)
+    other_name, other = _other(workspace, name, command.other)
     versions = [str(model.version) for model in workspace.catalog.list_models(name=name, archived="all")]
-    if len(versions) < 2 and not (version and command.other):
+    if other is None:
+        other = next((item for item in versions if item != first), None)
+    if first is None and other is not None:
+        older = versions[versions.index(other) + 1 :] if other_name == name else []
+        first = next((item for item in older + versions if (name, item) != (other_name, other)), None)
+    if first is None or other is None:
         raise NotFound(f"{name} has one version; there is nothing to compare it with.")
-    if not (other or other_label):
-        other = versions[0] if versions[0] != version else versions[1]
-    if not (version or label):
-        before = versions.index(other) + 1 if other in versions else 0
-        version = versions[before] if before < len(versions) else versions[0]
-    return _named(name, version, label), _named(other_name, other, other_label)
+    return {"name": name, "version": first}, {"name": other_name, "version": other}
 
 
-def _named(name: str, version: str | None, label: str | None) -> dict[str, str]:
-    return {"name": name, **({"version": version} if version else {"label": label or "latest"})}
+def _other(workspace: Workspace, name: str, text: str | None) -> tuple[str, str | None]:
+    """Return the second side: a bare version of the same model, or ``NAME:VERSION`` or ``NAME@LABEL``."""
+    from .references import parse_model_name
+
+    if not text or not any(sign in text for sign in ":@"):
+        return name, _version_of(workspace, name, text, None)
+    other_name, version, label = parse_model_name(text)
+    return other_name, _version_of(workspace, other_name, version, label or (None if version else "latest"))
+
+
+def _version_of(workspace: Workspace, name: str, version: str | None, label: str | None) -> str | None:
+    """Return a version that is there; None when neither version nor label is given."""
+    return workspace.catalog.get_version(name, version, label).version if version or label else None
 
 
 # --- change -----------------------------------------------------------------------------------------------------
@@ -341,6 +362,8 @@ def change_model(workspace: Workspace, model: Model, values: dict[str, Any]) -> 
 
 def _check_only_mutable(before: dict[str, Any], after: dict[str, Any]) -> None:
     for key in sorted(after.keys() | before.keys()):
+        if key not in Model._fields:
+            raise InvalidInput(f'A model has no "{key}".{nearest(key, MUTABLE)} What changes is {", ".join(MUTABLE)}.', key=key)
         if key not in MUTABLE and after.get(key) != before.get(key):
             raise InvalidInput(
                 f'"{key}" never changes after registration; only {", ".join(MUTABLE)} do. Create a new version instead.', key=key

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +194,189 @@ def test_two_versions_compare_by_what_differs(workspace: Workspace) -> None:
 def test_one_version_cannot_be_compared(workspace: Workspace, churn: Model) -> None:
     with pytest.raises(NotFound, match="one version"):
         compare_models(workspace, CompareModels(name="churn"))
+
+
+# --- compare ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "pair"),
+    [
+        ({"name": "m"}, ("m:2", "m:3")),
+        ({"name": "m", "version": "1"}, ("m:1", "m:3")),
+        ({"name": "m:3"}, ("m:3", "m:2")),
+        ({"name": "m@latest"}, ("m:3", "m:2")),
+        ({"name": "m", "other": "1"}, ("m:3", "m:1")),
+        ({"name": "m", "other": "2"}, ("m:1", "m:2")),
+        ({"name": "m", "version": "3", "other": "1"}, ("m:3", "m:1")),
+        ({"name": "m", "other": "n:1"}, ("m:3", "n:1")),
+        ({"name": "m:1", "other": "n@latest"}, ("m:1", "n:1")),
+    ],
+)
+def test_a_comparison_takes_the_pair_that_is_meant(
+    workspace: Workspace, tmp_path: Path, words: dict[str, str], pair: tuple[str, str]
+) -> None:
+    for name, content in (("m", "1"), ("n", "1"), ("m", "2"), ("m", "3")):
+        (tmp_path / "w.bin").write_text(content)
+        create_model(workspace, CreateModel(name=name, path="w.bin"))
+    compared = compare_models(workspace, CompareModels(**words))
+    assert (compared.first, compared.second) == pair
+
+
+@pytest.mark.parametrize("words", [{"version": "9"}, {"other": "9"}, {"other": "nope:1"}])
+def test_a_version_to_compare_that_is_not_there_is_not_found(workspace: Workspace, churn: Model, words: dict[str, str]) -> None:
+    create_model(workspace, CreateModel(name="churn", path="weights"))
+    with pytest.raises(NotFound):
+        compare_models(workspace, CompareModels(name="churn", **words))
+
+
+# --- words that are wrong ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_is_said_before_anything_is_copied(workspace: Workspace, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_text("x")
+    for command in (
+        CreateModel(name="a/b", path="w.bin"),
+        CreateModel(name="a" * 300, path="w.bin"),
+        CreateModel(name="a", version="latest", path="w.bin"),
+        CreateModel(name="a", tags={"": "x"}, path="w.bin"),
+        CreateModel(name="a", path="w.bin", type="mlflow_model"),
+        CreateModel(name="a", path="w.bin", datastore="other"),
+        CreateModel(name="a", path="w.bin", registry_name="r"),
+        CreateModel(name="a", path="azureml://jobs/j/outputs/artifacts/paths/m"),
+    ):
+        with pytest.raises((InvalidInput, NotFound)):
+            create_model(workspace, command)
+    assert not (home / "store").exists()
+
+
+def test_an_empty_version_never_means_all(workspace: Workspace, churn: Model) -> None:
+    for words in ({"version": ""}, {"label": ""}):
+        with pytest.raises(InvalidInput, match="The version or label is empty"):
+            delete_model(workspace, DeleteModel(name="churn", yes=True, **words))
+        with pytest.raises(InvalidInput, match="The version or label is empty"):
+            archive_model(workspace, ArchiveModel(name="churn", **words))
+    assert names(list_models(workspace, ListModels(name="churn"))) == ["churn:1"]
+
+
+def test_a_version_is_named_once(workspace: Workspace, churn: Model) -> None:
+    with pytest.raises(InvalidInput, match="names a version already"):
+        show_model(workspace, ShowModel(name="churn:1", version="2"))
+    with pytest.raises(InvalidInput, match="Cannot specify both version and label"):
+        show_model(workspace, ShowModel(name="churn", version="1", label="latest"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"set": ["path="]}, '"path" never changes after registration'),
+        ({"set": ["creation_context.created_by=x"]}, '"creation_context" never changes'),
+        ({"set": ["descripton=x"]}, 'A model has no "descripton"\\. Did you mean "description"\\? What changes is description, tags'),
+        ({"set": ["tags=3"]}, "tags must be a mapping"),
+        ({"set": ["tags.a\tb=x"]}, "is no key of a tag"),
+        ({"set": ["properties.p=2"]}, 'Value of property "p" cannot be replaced'),
+        ({"remove": ["properties.p"]}, 'Value of property "p" cannot be replaced'),
+        ({"remove": ["digest"]}, '"digest" never changes'),
+        ({"remove": ["tags.none"]}, 'there is no "tags.none"'),
+    ],
+)
+def test_an_update_that_is_refused_changes_nothing(workspace: Workspace, churn: Model, words: dict[str, list[str]], said: str) -> None:
+    before = update_model(workspace, UpdateModel(name="churn", set=["properties.p=1"]))
+    with pytest.raises(InvalidInput, match=said):
+        update_model(workspace, UpdateModel(name="churn", **words))
+    assert workspace.catalog.get_version("churn", "1") == before
+
+
+def test_values_are_text_when_told_so(workspace: Workspace, churn: Model) -> None:
+    update = UpdateModel(name="churn", set=["tags.n=1", "description={}"], force_string=True, stage="Production")
+    changed = update_model(workspace, update)
+    assert (changed.tags["n"], changed.description, changed.stage) == ("1", "{}", "Production")
+
+
+# --- two at once, damage, the path back -------------------------------------------------------------------------------
+
+
+def test_of_two_writers_of_one_version_one_wins(workspace: Workspace, tmp_path: Path) -> None:
+    modelreg = str(Path(sys.executable).with_name("modelreg"))
+    for number in range(3):
+        (tmp_path / f"{number}.bin").write_text(str(number))
+    runs = [
+        subprocess.Popen(
+            [modelreg, "model", "create", "-n", "churn", "-v", "7", "-p", f"{number}.bin", "-o", "none"], stderr=subprocess.PIPE, text=True
+        )
+        for number in range(3)
+    ]
+    said = [run.communicate()[1] for run in runs]
+    assert sorted(run.returncode for run in runs) == [0, 4, 4]
+    assert sorted("exists with other content; versions never change" in text for text in said) == [False, True, True]
+    winner = [run.returncode for run in runs].index(0)
+    tree = workspace.open_version("churn", "7", None)
+    with tree.open(f"{winner}.bin") as stream:
+        assert stream.read() == str(winner).encode()
+
+
+def test_registering_the_same_twice_is_one_version_when_it_is_named(workspace: Workspace, churn: Model) -> None:
+    again = create_model(workspace, CreateModel(name="churn", version="1", path="weights"))
+    assert (again.version, again.digest, again.tags) == ("1", churn.digest, {"stage": "dev"})
+    assert create_model(workspace, CreateModel(name="churn", path="weights")).version == "2"
+
+
+def test_a_download_into_a_link_is_refused(workspace: Workspace, churn: Model, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "churn").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Conflict, match="out/churn is a link; nothing is written through links"):
+        download_model(workspace, DownloadModel(name="churn", download_path="out"))
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_damage_leaves_no_trace_of_a_download(workspace: Workspace, churn: Model, tmp_path: Path) -> None:
+    damage(workspace, "deep/b.txt")
+    with pytest.raises(Corrupted, match=r"deep/b\.txt is damaged in the store"):
+        download_model(workspace, DownloadModel(name="churn", label="latest", download_path="out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_damaged_is_neither_loaded_nor_served(workspace: Workspace) -> None:
+    model, frame = classifier()
+    register_object(workspace, CreateModel(name="churn"), model, sample=frame)
+    download_model(workspace, DownloadModel(name="churn", download_path="out"))
+    damage(workspace, "model.skops")
+    with pytest.raises(Corrupted, match=r"churn:1 is damaged in the store: model\.skops\. Register the same files again"):
+        load_model(workspace, ShowModel(name="churn"), trust=True)
+    create_model(workspace, CreateModel(name="churn", path="out/churn/model"))
+    assert load_model(workspace, ShowModel(name="churn", version="1")).predict(frame).shape == (len(frame),)
+
+
+def damage(workspace: Workspace, path: str) -> None:
+    manifest = workspace.store.load_manifest(str(workspace.catalog.get_version("churn").digest))
+    blob = str(workspace.store.open_tree(manifest).local_path(path))
+    os.chmod(blob, 0o644)
+    with open(blob, "r+b") as stream:
+        stream.write(b"\x00")
+
+
+def test_the_answer_of_show_can_be_registered_again(workspace: Workspace, churn: Model, tmp_path: Path) -> None:
+    import json
+
+    shown = show_model(workspace, ShowModel(name="churn"))
+    (tmp_path / "again.yml").write_text(json.dumps({**shown.to_dict(), "name": "copy", "version": None}))
+    copy = create_model(workspace, CreateModel(file="again.yml"))
+    assert (copy.name, copy.version, copy.digest, copy.tags) == ("copy", "1", churn.digest, churn.tags)
+
+
+def test_a_model_without_a_name_is_named_by_its_content(workspace: Workspace, churn: Model) -> None:
+    from jupyter_modelreg.models import register_model
+
+    first = register_model(workspace, Model(path="weights"))
+    assert str(first.name).startswith("anonymous-")
+    assert register_model(workspace, Model(path="weights")) == first
+
+
+def test_nothing_of_a_saved_object_is_left_in_the_store_s_scratch(workspace: Workspace, home: Path) -> None:
+    with pytest.raises(Refused):
+        register_object(workspace, CreateModel(name="odd"), lambda rows: rows)
+    model, _ = classifier()
+    register_object(workspace, CreateModel(name="fine"), model)
+    assert os.listdir(home / "store" / "tmp") == []
+    assert sorted(os.listdir(home)) == ["catalog.sqlite", "catalog.sqlite-shm", "catalog.sqlite-wal", "store"]

@@ -40,8 +40,8 @@ _SOURCES: dict[type[Reference], tuple[str, str]] = {
 }
 
 _MISSING = {
-    JobOutput: "There is no job {reference.job!r}; jobs come in a later version. Register the output's own folder instead.",
-    RegistryModel: "There is no registry {reference.registry!r}; registries come in a later version.",
+    JobOutput: 'There is no job "{reference.job}"; jobs come in a later version. Register the folder of the output instead.',
+    RegistryModel: 'There is no registry "{reference.registry}"; registries come in a later version.',
     WebAddress: "{reference} is not on this machine; download it and register the file.",
 }
 

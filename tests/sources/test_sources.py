@@ -31,8 +31,8 @@ def open_text(workspace: Workspace, text: str) -> tuple[str, list[str]]:
 
 
 LATER = {
-    "azureml://jobs/j1/outputs/artifacts/paths/model": "There is no job 'j1'; jobs come in a later version.",
-    "azureml://registries/r/models/m/versions/1": "There is no registry 'r'; registries come in a later version.",
+    "azureml://jobs/j1/outputs/artifacts/paths/model": 'There is no job "j1"; jobs come in a later version.',
+    "azureml://registries/r/models/m/versions/1": 'There is no registry "r"; registries come in a later version.',
     "https://example.org/m.onnx": "https://example.org/m.onnx is not on this machine; download it and register the file.",
     "abfss://c@account.dfs.core.windows.net/m": "is not on this machine",
     "azureml://feeds/f/x": "is not on this machine",
