@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import re
 import subprocess
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.manager import start_new_kernel
 
 from jupyter_modelreg import errors
 from jupyter_modelreg.doors import magics
@@ -226,6 +231,70 @@ class TestProgress:
         for done in (0, 1_000_000_000, 2_000_000_000):
             draw(done, 2_000_000_000)
         assert capsys.readouterr().err == "\r 50% of 2,000 MB, 500 MB/s\r100% of 2,000 MB, 500 MB/s\n"
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BlockingKernelClient]:
+    """A kernel in a process of its own, with the extension loaded and one model registered."""
+    folder = tmp_path_factory.mktemp("kernel")
+    (folder / "w.txt").write_text("w")
+    places = {
+        "MODELREG_HOME": str(folder / "home"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+    }
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder), env={**os.environ, **places})
+    try:
+        _execute(client, "%load_ext jupyter_modelreg")
+        _execute(client, "%model_create churn --path w.txt")
+        yield client
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+class TestInARealKernel:
+    def test_an_answer_is_text_and_html(self, kernel: BlockingKernelClient) -> None:
+        status, [(kind, shown)] = _execute(kernel, "%model_show churn")
+        assert (status, kind) == ("ok", "execute_result")
+        assert shown["data"]["text/plain"].startswith("name     churn\nversion  1\n")
+        assert "<b" in shown["data"]["text/html"]
+
+    def test_our_error_is_one_line_and_stops_the_notebook(self, kernel: BlockingKernelClient) -> None:
+        status, [(kind, shown)] = _execute(kernel, "%model_show nobody")
+        assert (status, kind, shown["ename"]) == ("error", "error", "NotFound")
+        assert shown["traceback"] == ['NotFound: There is no model "nobody".']
+
+    def test_a_wrong_word_is_one_line_and_stops_the_notebook(self, kernel: BlockingKernelClient) -> None:
+        status, [(kind, shown)] = _execute(kernel, "%model_show --lable x")
+        assert (status, kind) == ("error", "stream")
+        assert shown["text"].startswith("UsageError: %model_show has no option --lable.")
+
+    def test_a_failing_cell_shows_itself_as_any_cell_does(self, kernel: BlockingKernelClient) -> None:
+        status, [(kind, shown)] = _execute(kernel, "%%model_register x\n1 / 0")
+        text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(shown["traceback"]))
+        assert (status, kind, shown["ename"]) == ("error", "error", "ZeroDivisionError")
+        assert f"Cell In[{shown['count']}], line 2\n" in text
+        assert "----> 2 1 / 0" in text
+        assert "jupyter_modelreg" not in text
+
+    def test_tab_says_which_part_of_the_line_it_completes(self, kernel: BlockingKernelClient) -> None:
+        line = "model = %model_load churn:"
+        answer = kernel.complete(line, reply=True, timeout=60)["content"]
+        assert answer["matches"] == ["churn:1", "churn:latest"]
+        assert (answer["cursor_start"], answer["cursor_end"]) == (line.index("churn"), len(line))
+
+
+def _execute(client: BlockingKernelClient, code: str) -> tuple[str, list[tuple[str, dict[str, Any]]]]:
+    """Run a cell; return its status and what it showed, each with the cell's number."""
+    shown: list[tuple[str, dict[str, Any]]] = []
+
+    def keep(message: dict[str, Any]) -> None:
+        if message["msg_type"] in ("stream", "error", "execute_result", "display_data"):
+            shown.append((message["msg_type"], message["content"]))
+
+    reply = client.execute_interactive(code, timeout=60, output_hook=keep)["content"]
+    return reply["status"], [(kind, {**content, "count": reply["execution_count"]}) for kind, content in shown]
 
 
 def _traces(shell: InteractiveShell) -> dict[str, Any]:
