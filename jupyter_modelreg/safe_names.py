@@ -12,26 +12,42 @@ import sys
 # Functions of numpy that people put into a FunctionTransformer.
 NUMPY_FUNCTIONS = frozenset(
     [
-        "mean",
-        "median",
-        "std",
-        "var",
-        "sum",
-        "min",
-        "max",
-        "sqrt",
-        "exp",
-        "log",
-        "log1p",
-        "expm1",
         "abs",
         "absolute",
-        "sin",
+        "arcsinh",
+        "cbrt",
+        "ceil",
+        "clip",
         "cos",
-        "tanh",
-        "sign",
-        "square",
+        "deg2rad",
+        "exp",
+        "expm1",
+        "floor",
         "identity",
+        "isnan",
+        "log",
+        "log10",
+        "log1p",
+        "log2",
+        "logical_not",
+        "max",
+        "mean",
+        "median",
+        "min",
+        "nan_to_num",
+        "negative",
+        "rad2deg",
+        "reciprocal",
+        "rint",
+        "round",
+        "sign",
+        "sin",
+        "sqrt",
+        "square",
+        "std",
+        "sum",
+        "tanh",
+        "var",
     ]
 )
 
@@ -116,6 +132,8 @@ ALLOWED_NAMES = frozenset(
         *(f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")),
         "numpy.ma.core._mareconstruct",
         "numpy.ma.core.MaskedArray",
+        "numpy.ma.MaskedArray",
+        "functools.partial",  # keeps a function, which has a name of its own
         *(f"numpy.random._pickle.{name}" for name in ["__bit_generator_ctor", "__generator_ctor", "__randomstate_ctor"]),
         *(
             f"numpy.random.{name}"
@@ -189,10 +207,23 @@ _ALLOWED_PATTERNS = re.compile(
 
 # Names that such modules hold but did not make; what these do is not state-keeping.
 _BORROWED = frozenset(
-    (
-        "Client Connection GzipFile LinearOperator Listener Memory MethodType ModuleType NamedTemporaryFile Path Queue Request "
-        "TemporaryDirectory Thread ThreadpoolController"
-    ).split()
+    [
+        "Client",
+        "Connection",
+        "GzipFile",
+        "LinearOperator",
+        "Listener",
+        "Memory",
+        "MethodType",
+        "ModuleType",
+        "NamedTemporaryFile",
+        "Path",
+        "Queue",
+        "Request",
+        "TemporaryDirectory",
+        "Thread",
+        "ThreadpoolController",
+    ]
 )
 
 # Roots of modules that an honest model never names; a hit means an attack, not a missing entry above.

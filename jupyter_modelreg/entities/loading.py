@@ -198,6 +198,8 @@ class _Reader:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise InvalidInput(f"{self._name}:{line}: a key must be plain text.", key=path)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise InvalidInput(f'{self._name}:{line}: "<<" is not read; write out the keys that it would merge.', key=path)
             key = f"{path}.{key_node.value}" if path else key_node.value
             if key_node.value in values:
                 raise InvalidInput(f'{self._name}:{line}: "{key}" stands twice.', key=key)
@@ -209,12 +211,12 @@ class _Reader:
         self._count += 1
         if depth > MAX_DEPTH or self._count > MAX_NODES:
             raise InvalidInput(f"{self._name}:{node.start_mark.line + 1}: nested too deeply or too large.", key=path)
+        if node.tag.startswith("tag:yaml.org,2002:python") or not node.tag.startswith("tag:yaml.org,2002:"):
+            raise InvalidInput(f'{self._name}:{node.start_mark.line + 1}: the tag "{node.tag}" is not allowed.', key=path)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path, depth)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(node.value)]
-        if node.tag.startswith("tag:yaml.org,2002:python") or not node.tag.startswith("tag:yaml.org,2002:"):
-            raise InvalidInput(f'{self._name}:{node.start_mark.line + 1}: the tag "{node.tag}" is not allowed.', key=path)
         if node.tag == "tag:yaml.org,2002:null":
             return None
         assert isinstance(node, yaml.ScalarNode)

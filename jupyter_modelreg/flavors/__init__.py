@@ -6,17 +6,20 @@ below, strangers' come by the entry points ``jupyter_modelreg.flavors``.
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 from ..entities.model import Signature
-from ..errors import InvalidInput, NotFound, Refused
+from ..errors import InvalidInput, ModelRegistryError, Refused, Unavailable
 from ..plugins import load_plugin, plugin_names
 from ..records import Record, field
 from . import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Protocol
 
     from ..trees import Tree
@@ -106,14 +109,7 @@ def detect(tree: Tree, wanted_type: str | None = None) -> Detection:
         return found
     if wanted_type == "custom_model":
         return found.replace(type="custom_model")
-    held = ", ".join(sorted(item.path for item in tree.files())[:5])
-    if wanted_type == "mlflow_model" and tree.is_file:
-        raise InvalidInput(
-            f"Model of type mlflow_model cannot register a file: {tree.root}. Register the folder that holds MLmodel.", key="type"
-        )
-    if wanted_type == "mlflow_model":
-        raise InvalidInput(f"{tree.root} is no mlflow_model: it has no MLmodel file, only {held}.", key="type")
-    raise InvalidInput(f"{tree.root} is no triton_model: no MODEL/VERSION/model.onnx (or .pt, .plan, .py) in it, only {held}.", key="type")
+    raise InvalidInput(_misfit(tree, str(wanted_type)), key="type")
 
 
 def save_object(value: object, folder: str, *, sample: object = None, outputs: object = None, allow_pickle: bool = False) -> Detection:
@@ -133,15 +129,7 @@ def save_object(value: object, folder: str, *, sample: object = None, outputs: o
     """
     from .signatures import infer_signature, make_input_example
 
-    name, facts = _save_safely(value, folder)
-    if name is None:
-        if not allow_pickle:
-            raise Refused(
-                f"{type(value).__module__}.{type(value).__qualname__} has no safe format here{facts['reason']}. "
-                "Add --allow-pickle (in Python allow_pickle=True) to pickle it; loading a pickle runs code, so loading will ask for --trust."
-            )
-        name = "pickle"
-        facts = get_flavor(name).save(value, folder)
+    name, facts = _save_safely(value, folder, allow_pickle=allow_pickle)
     signature = infer_signature(sample, outputs) if sample is not None else None
     example = make_input_example(sample) if sample is not None else None
     layout.write(folder, name, facts, signature, example)
@@ -154,16 +142,20 @@ def load_object(path: str, flavor: str, *, is_trusted: bool = False) -> Any:
     Raises
     ------
     InvalidInput
-        If the files have no known layout.
+        If the files have no known layout, or are not what they seem.
+    UnsafeModel
+        If they would run code and are not trusted.
     Unavailable
-        If the flavor's library is not installed; the message names the extra.
+        If a library is not installed; the message names it.
     """
-    return _flavor_for(path, flavor).load(path, is_trusted=is_trusted)
+    with _translated(path, flavor):
+        return _flavor_for(path, flavor).load(path, is_trusted=is_trusted)
 
 
 def load_predictor(path: str, flavor: str, signature: Signature | None, *, is_trusted: bool = False) -> Predictor:
     """Return what answers requests for audited files; see `load_object`."""
-    return _flavor_for(path, flavor).predictor(path, signature, is_trusted=is_trusted)
+    with _translated(path, flavor):
+        return _flavor_for(path, flavor).predictor(path, signature, is_trusted=is_trusted)
 
 
 def _flavor_for(path: str, flavor: str) -> Flavor:
@@ -177,26 +169,54 @@ def _flavor_for(path: str, flavor: str) -> Flavor:
 def _asked(tree: Tree) -> list[str]:
     """Return the flavors to ask: the one a tree names itself, or all."""
     said = layout.read(tree).get("flavor")
-    if said:
-        return [str(said)]
-    try:
-        others = [name for name in plugin_names("jupyter_modelreg.flavors") if name not in _OURS]
-    except NotFound:
-        others = []
-    return [*_OURS, *others]
+    return [str(said)] if said else [*_OURS, *_strangers()]
 
 
-def _save_safely(value: object, folder: str) -> tuple[str | None, dict[str, Any]]:
-    """Save by the first flavor that takes the object; say why none did."""
-    reason = ""
-    for name in _OURS:
+def _strangers() -> list[str]:
+    return [name for name in plugin_names("jupyter_modelreg.flavors") if name not in _OURS]
+
+
+def _misfit(tree: Tree, wanted_type: str) -> str:
+    if wanted_type == "triton_model":
+        from .triton import explain
+
+        return f"{tree.root} is no triton_model: {explain(tree)}"
+    if tree.is_file:
+        return f"Model of type mlflow_model cannot register a file: {tree.root}. Register the folder that holds MLmodel."
+    held = ", ".join(sorted(item.path for item in tree.files())[:5])
+    return f"{tree.root} is no mlflow_model: it has no MLmodel file, only {held}."
+
+
+def _save_safely(value: object, folder: str, *, allow_pickle: bool) -> tuple[str, dict[str, Any]]:
+    """Save by the first flavor that can hold the object; a pickle is the last, and only on request."""
+    reasons = []
+    for name in [name for name in (*_OURS, *_strangers()) if name != "pickle"] + ["pickle"] * allow_pickle:
         flavor = get_flavor(name)
-        if name != "pickle" and flavor.accepts(value):
+        if flavor.accepts(value):
             try:
                 return name, flavor.save(value, folder)
             except layout.CannotSave as error:
-                reason = f": {error}"
-    return None, {"reason": reason}
+                reasons.append(str(error))
+    kind, reason = layout.kind_of(value), f": {'; '.join(reasons)}" if reasons else ""
+    if allow_pickle:
+        raise Refused(f"{kind} can be saved in no format here{reason}.")
+    raise Refused(
+        f"{kind} has no safe format here{reason}. "
+        "Add --allow-pickle (in Python allow_pickle=True) to pickle it; loading a pickle runs code, so loading will ask for --trust."
+    )
+
+
+@contextmanager
+def _translated(path: str, flavor: str) -> Iterator[None]:
+    """Say in one line what a library makes of files that it cannot load."""
+    try:
+        yield
+    except ModelRegistryError:
+        raise
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"Loading {os.path.basename(path)} needs {error.name}, which is not installed here.") from error
+    except Exception as error:  # libraries, and classes of strangers, raise anything
+        raise InvalidInput(f"{os.path.basename(path)} cannot be loaded as {flavor}: {layout.in_a_line(error)}.", key="path") from error
 
 
 __all__ = ["Detection", "detect", "get_flavor", "load_object", "load_predictor", "save_object"]

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from ..entities.model import Signature
-from ..errors import NotFound, Unavailable
+from ..errors import InvalidInput, NotFound, Unavailable
 from ..records import from_dict
 from ..trees import paths, read_bytes
 
@@ -56,14 +56,30 @@ def write(folder: str, flavor: str, facts: dict[str, Any], signature: Signature 
 
 
 def detection(tree: Tree, flavor: str) -> Detection | None:
-    """Return what our own layout says when it is of this flavor."""
+    """Return what our own layout says when it is of this flavor.
+
+    Raises
+    ------
+    InvalidInput
+        If it says something that is no signature.
+    """
     from . import Detection
 
     said = read(tree)
     if said.get("flavor") != flavor:
         return None
-    signature = from_dict(Signature, said["signature"]) if said.get("signature") else None
+    try:
+        signature = from_dict(Signature, said["signature"]) if said.get("signature") else None
+    except InvalidInput as error:
+        raise InvalidInput(f"{NAME}: signature: {error.message}", key="path") from None
     return Detection(flavor=flavor, signature=signature, input_example=said.get("input_example"))
+
+
+def detect_by_ending(tree: Tree, flavor: str, *endings: str) -> Detection | None:
+    """Recognise our own folders of this flavor, and any tree that holds one file with such an ending."""
+    from . import Detection
+
+    return detection(tree, flavor) or (Detection(flavor=flavor) if only_file(tree, *endings) else None)
 
 
 def only_file(tree: Tree, *endings: str) -> str | None:
@@ -82,12 +98,13 @@ def find_on_disk(path: str, *endings: str) -> str:
     """
     if os.path.isfile(path):
         return path
-    named = read_folder(path).get("file")
-    if named:
-        return os.path.join(path, os.path.basename(str(named)))
+    named = os.path.basename(str(read_folder(path).get("file") or ""))
+    if named.lower().endswith(endings) and os.path.isfile(os.path.join(path, named)):
+        return os.path.join(path, named)
     found = [os.path.join(place, name) for place, _, names in os.walk(path) for name in names if name.lower().endswith(endings)]
     if len(found) != 1:
-        raise NotFound(f"{path} holds {len(found)} files ending in {', '.join(endings)}; one is needed.")
+        name = os.path.basename(path)
+        raise NotFound(f"{name} holds {len(found) or 'no'} files ending in {', '.join(endings)}; one is needed.")
     return found[0]
 
 
@@ -110,6 +127,23 @@ def is_instance_of(value: object, *names: str) -> bool:
     return any(f"{base.__module__}.{base.__qualname__}" in names for base in type(value).__mro__)
 
 
+def kind_of(value: object) -> str:
+    """Return the full name of a value's class."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def in_a_line(error: Exception) -> str:
+    """Return what an error of somebody else's says, short enough to stand in a message."""
+    said = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {said[:160]}" if said else type(error).__name__
+
+
+def empty(folder: str) -> None:
+    """Remove what a save that failed has written."""
+    for name in os.listdir(folder):
+        os.unlink(os.path.join(folder, name))
+
+
 def versions(*distributions: str) -> dict[str, str]:
     """Return the installed versions of distributions."""
     from importlib.metadata import PackageNotFoundError, version
@@ -126,6 +160,6 @@ def versions(*distributions: str) -> dict[str, str]:
 def _parse(text: bytes) -> dict[str, Any]:
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -7,10 +7,12 @@ import os
 from importlib import import_module
 from typing import Any
 
+from ..entities.loading import parse_yaml
 from ..entities.model import ColumnSpec, Signature
 from ..errors import InvalidInput
 from ..trees import paths, read_bytes
 from . import layout
+from .signatures import bound_example
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from . import Detection, Predictor
 
 FILE = "MLmodel"
+MAX_BYTES = 4 << 20
 EXAMPLE = "serving_input_example.json"
 _ENVELOPES = ("dataframe_split", "inputs", "instances", "dataframe_records")
 
@@ -25,8 +28,14 @@ _ENVELOPES = ("dataframe_split", "inputs", "instances", "dataframe_records")
 _WORDS = {
     "float64": "double",
     "float32": "float",
+    "float16": "float",
     "int64": "long",
     "int32": "integer",
+    "int16": "integer",
+    "int8": "integer",
+    "uint32": "long",
+    "uint16": "integer",
+    "uint8": "integer",
     "bool": "boolean",
     "str": "string",
     "object": "string",
@@ -50,7 +59,7 @@ class MlflowFlavor:
 
         if tree.is_file or FILE not in set(paths(tree)):
             return None
-        described = _parse(read_bytes(tree, FILE))
+        described = _parse(read_bytes(tree, FILE, limit_bytes=MAX_BYTES + 1))
         return Detection(
             type="mlflow_model",
             flavor=self.name,
@@ -71,12 +80,11 @@ class MlflowFlavor:
         """Return the model of its own library where MLflow can, else MLflow's wrapper."""
         layout.need("mlflow", "mlflow")
         with open(os.path.join(path, FILE), "rb") as stream:
-            flavors = _parse(stream.read())["flavors"]
-        for name in (name for name in flavors if name != "python_function"):
-            try:
-                return import_module(f"mlflow.{name}").load_model(path)
-            except (ModuleNotFoundError, AttributeError):
-                continue
+            flavors = _parse(stream.read(MAX_BYTES + 1))["flavors"]
+        for name in (str(name) for name in flavors if name != "python_function"):
+            loader = _loader(name)
+            if loader:
+                return loader(path)
         return layout.need("mlflow.pyfunc", "mlflow").load_model(path)
 
     def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
@@ -92,46 +100,72 @@ class MlflowPredictor:
         specs = signature.inputs if signature else []
         is_tensor = bool(specs) and specs[0].shape is not None
         self.wants = "frame" if not is_tensor else "array" if len(specs) == 1 and not specs[0].name else "tensors"
+        schema = model.metadata.get_input_schema() if is_tensor else None
+        self._dtypes = {spec.name: spec.type for spec in schema.inputs} if schema else {}
 
     def __call__(self, rows: Any) -> Any:
-        """Predict rows."""
+        """Predict rows; MLflow takes tensors of exactly the type that its signature names."""
+        if self.wants == "array" and self._dtypes:
+            rows = rows.astype(self._dtypes[None])
+        elif self.wants == "tensors":
+            rows = {name: array.astype(self._dtypes.get(name, array.dtype)) for name, array in rows.items()}
         return self._model.predict(rows)
 
 
-def _parse(text: bytes) -> dict[str, Any]:
-    import yaml
-
+def _loader(name: str) -> Any:
+    """Return the function that loads a flavor, or None where MLflow or the flavor's library is not here to do so."""
     try:
-        described = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InvalidInput(f"MLmodel cannot be read: {str(error).splitlines()[0]}", key="path") from None
-    if not isinstance(described, dict) or not isinstance(described.get("flavors"), dict):
+        return getattr(import_module(f"mlflow.{name}"), "load_model", None) if name.isidentifier() else None
+    except ModuleNotFoundError:
+        return None
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    if len(text) > MAX_BYTES:
+        raise InvalidInput(f"MLmodel is larger than {MAX_BYTES >> 20} MiB; that is none that mlflow wrote.", key="path")
+    try:
+        described = parse_yaml(text.decode(), FILE)
+    except UnicodeDecodeError:
+        raise InvalidInput("MLmodel is not UTF-8 text.", key="path") from None
+    flavors = described.get("flavors")
+    if not isinstance(flavors, dict) or not all(isinstance(about, dict) for about in flavors.values()):
         raise InvalidInput('MLmodel has no "flavors"; is it one that mlflow wrote?', key="path")
     return described
 
 
 def _signature(described: Any) -> Signature | None:
+    """Read MLflow's JSON in YAML.
+
+    Raises
+    ------
+    InvalidInput
+        If it is none.
+    """
     if not isinstance(described, dict):
         return None
-    return Signature(inputs=_specs(described.get("inputs")), outputs=_specs(described.get("outputs")))
+    try:
+        return Signature(inputs=_specs(described.get("inputs")), outputs=_specs(described.get("outputs")))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidInput(f"MLmodel has a signature that cannot be read ({layout.in_a_line(error)}).", key="path") from None
 
 
 def _specs(text: Any) -> list[ColumnSpec]:
-    """Read MLflow's JSON in YAML: columns by name and type, or tensors by dtype and shape."""
-    columns = json.loads(text) if isinstance(text, str) else []
+    """Return columns by name and type, or tensors by dtype and shape."""
     specs = []
-    for column in columns:
+    for column in json.loads(text) if isinstance(text, str) else []:
         tensor = column.get("tensor-spec")
         kind = _WORDS.get(tensor["dtype"], tensor["dtype"]) if tensor else str(column.get("type", "string"))
-        specs.append(ColumnSpec(name=column.get("name"), type=kind, shape=tensor["shape"] if tensor else None))
+        shape = [int(size) for size in tensor["shape"]] if tensor else None
+        specs.append(ColumnSpec(name=None if column.get("name") is None else str(column["name"]), type=str(kind), shape=shape))
     return specs
 
 
 def _example(tree: Tree) -> Any:
+    """Return the first rows of the example that MLflow keeps for serving; None when there is none that can be read."""
     if EXAMPLE not in set(paths(tree)):
         return None
     try:
-        example = json.loads(read_bytes(tree, EXAMPLE))
-    except ValueError:
+        example = json.loads(read_bytes(tree, EXAMPLE, limit_bytes=MAX_BYTES))
+    except (ValueError, RecursionError):
         return None
-    return next((example[key] for key in _ENVELOPES if isinstance(example, dict) and key in example), example)
+    return bound_example(next((example[key] for key in _ENVELOPES if isinstance(example, dict) and key in example), example))

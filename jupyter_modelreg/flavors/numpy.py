@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import Detection, Predictor
 
 FILE = "model.safetensors"
+ENDINGS = (".safetensors", ".npy", ".npz")
 SINGLE = "array"  # name of the one tensor of a bare array
 
 # Source: safetensors format, dtype names.
@@ -33,6 +34,7 @@ _DTYPES = {
     "I64": "<i8",
     "F64": "<f8",
 }
+_KNOWN = frozenset(name.replace("u1", "|u1").replace("i1", "|i1") for name in _DTYPES.values())
 
 
 class NumpyFlavor:
@@ -42,18 +44,13 @@ class NumpyFlavor:
 
     def detect(self, tree: Tree) -> Detection | None:
         """Recognise our own folders and single array files."""
-        from . import Detection
-
-        is_one = layout.only_file(tree, ".safetensors", ".npy", ".npz")
-        return layout.detection(tree, self.name) or (Detection(flavor=self.name) if is_one else None)
+        return layout.detect_by_ending(tree, self.name, *ENDINGS)
 
     def accepts(self, value: object) -> bool:
         """Take an array, or a dict of arrays by name."""
         if isinstance(value, dict):
-            return bool(value) and all(
-                isinstance(key, str) and self.accepts(item) for key, item in value.items() if not isinstance(item, dict)
-            )
-        return layout.is_instance_of(value, "numpy.ndarray")
+            return bool(value) and all(isinstance(key, str) and _is_array(item) for key, item in value.items())
+        return _is_array(value)
 
     def save(self, value: Any, folder: str) -> dict[str, Any]:
         """Write ``model.safetensors``."""
@@ -63,18 +60,24 @@ class NumpyFlavor:
         is_single = not isinstance(value, dict)
         arrays = {SINGLE: value} if is_single else value
         for name, array in arrays.items():
-            if isinstance(array, dict) or array.dtype.kind not in "biuf":
-                raise layout.CannotSave(f'"{name}" is no array of numbers')
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, os.path.join(folder, FILE))
+            if type(array) not in (np.ndarray, np.memmap) or array.dtype.newbyteorder("<").str.replace("|b1", "?") not in _KNOWN:
+                raise layout.CannotSave(f'"{name}" is no plain array of numbers, but {layout.kind_of(array)} of {array.dtype}')
+        if "__metadata__" in arrays:
+            raise layout.CannotSave('the name "__metadata__" is taken by the format')
+        little = {name: np.require(array, array.dtype.newbyteorder("<"), "C") for name, array in arrays.items()}
+        save_file(little, os.path.join(folder, FILE))
         return {"file": FILE, "format": "safetensors", "is_single": is_single, "packages": layout.versions("numpy", "safetensors")}
 
     def load(self, path: str, *, is_trusted: bool) -> Any:
-        """Map the arrays; nothing is read before it is used."""
+        """Map the arrays; nothing is read before it is used. An ``.npz`` is packed, so its arrays are read."""
         import numpy as np
 
-        file = layout.find_on_disk(path, ".safetensors", ".npy", ".npz")
-        if not file.endswith(".safetensors"):
+        file = layout.find_on_disk(path, *ENDINGS)
+        if file.endswith(".npy"):
             return np.load(file, mmap_mode="r", allow_pickle=False)
+        if file.endswith(".npz"):
+            with np.load(file, allow_pickle=False) as packed:
+                return dict(packed)
         arrays = map_safetensors(file)
         return arrays[SINGLE] if layout.read_folder(path).get("is_single") else arrays
 
@@ -90,19 +93,26 @@ def map_safetensors(file: str) -> dict[str, Any]:
     ------
     Unavailable
         If a tensor has a type that numpy has not, such as BF16.
+    InvalidInput
+        If the header does not describe the bytes.
     """
     import numpy as np
 
-    with open(file, "rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
     pages = np.memmap(file, mode="r", dtype="u1")
     arrays = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in _DTYPES:
-            raise Unavailable(f'"{name}" is of type {entry["dtype"]}, which numpy has not; load it with torch.')
-        start, end = (8 + length + offset for offset in entry["data_offsets"])
-        arrays[name] = pages[start:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    try:
+        start = 8 + int.from_bytes(pages[:8].tobytes(), "little")
+        header = json.loads(pages[8:start].tobytes())
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            if entry["dtype"] not in _DTYPES:
+                raise Unavailable(f'"{name}" is of type {entry["dtype"]}, which numpy has not; load it with torch.')
+            begin, end = entry["data_offsets"]
+            arrays[name] = pages[start + begin : start + end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidInput(f"{os.path.basename(file)} is no sound safetensors file ({layout.in_a_line(error)}).") from None
     return arrays
+
+
+def _is_array(value: object) -> bool:
+    return layout.is_instance_of(value, "numpy.ndarray")

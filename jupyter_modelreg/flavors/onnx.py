@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from ..entities.model import Signature
+from ..errors import InvalidInput
 from . import layout
 
 TYPE_CHECKING = False
@@ -31,9 +32,7 @@ class OnnxFlavor:
 
     def detect(self, tree: Tree) -> Detection | None:
         """Recognise our own folders and any single ONNX file."""
-        from . import Detection
-
-        return layout.detection(tree, self.name) or (Detection(flavor=self.name) if layout.only_file(tree, ".onnx") else None)
+        return layout.detect_by_ending(tree, self.name, ".onnx")
 
     def accepts(self, value: object) -> bool:
         """Take a ``ModelProto``."""
@@ -67,8 +66,6 @@ class SessionPredictor:
     def __call__(self, rows: Any) -> Any:
         """Predict an array, or tensors by name."""
         import numpy as np
-
-        from ..errors import InvalidInput
 
         given = rows if isinstance(rows, dict) else {next(iter(self._inputs)): rows}
         missing = [name for name in self._inputs if name not in given]

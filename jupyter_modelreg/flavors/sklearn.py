@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from ..entities.model import Signature
@@ -26,29 +27,29 @@ class SklearnFlavor:
 
     def detect(self, tree: Tree) -> Detection | None:
         """Recognise our own folders and any single skops file."""
-        from . import Detection
-
-        return layout.detection(tree, self.name) or (Detection(flavor=self.name) if layout.only_file(tree, ".skops") else None)
+        return layout.detect_by_ending(tree, self.name, ".skops")
 
     def accepts(self, value: object) -> bool:
         """Take everything that descends from scikit-learn's base class."""
         return layout.is_instance_of(value, "sklearn.base.BaseEstimator")
 
     def save(self, value: Any, folder: str) -> dict[str, Any]:
-        """Write ``model.skops``."""
+        """Write ``model.skops``; it names classes and functions, so each must be found again by its name."""
         skops = layout.need("skops.io", "sklearn")
+        file = os.path.join(folder, FILE)
         try:
-            skops.dump(value, os.path.join(folder, FILE))
+            skops.dump(value, file)
+            lost = [name for name in skops.get_untrusted_types(file=file) if not _can_be_found(name)]
         except Exception as error:  # a stranger's class may make skops raise anything
-            for name in os.listdir(folder):
-                os.unlink(os.path.join(folder, name))
-            raise layout.CannotSave(
-                f"skops cannot hold it ({type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''})"
-            ) from None
+            layout.empty(folder)
+            raise layout.CannotSave(f"skops cannot hold it ({layout.in_a_line(error)})") from None
+        if lost:
+            layout.empty(folder)
+            raise layout.CannotSave(f"it holds {', '.join(lost[:3])}, which no other process could import; move it into a module")
         return {
             "file": FILE,
             "format": "skops",
-            "class": f"{type(value).__module__}.{type(value).__qualname__}",
+            "class": layout.kind_of(value),
             "packages": layout.versions("scikit-learn", "skops", "numpy"),
         }
 
@@ -68,3 +69,9 @@ class SklearnFlavor:
     def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
         """Load the estimator to answer requests."""
         return ObjectPredictor(self.load(path, is_trusted=is_trusted))
+
+
+def _can_be_found(name: str) -> bool:
+    """Say whether another process can import what a skops file calls by name."""
+    module, _, last = name.rpartition(".")
+    return module not in ("", "__main__") and hasattr(sys.modules.get(module), last)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import Detection, Predictor
 
 FILE = "model.safetensors"
+MAX_HEADER_BYTES = 100 << 20  # Source: safetensors format
 
 
 class TorchFlavor:
@@ -29,8 +30,8 @@ class TorchFlavor:
         from . import Detection
 
         path = layout.only_file(tree, ".safetensors")
-        is_ours = path and _metadata(read_bytes(tree, path)).get("format") == "pt"
-        return layout.detection(tree, self.name) or (Detection(flavor=self.name) if is_ours else None)
+        is_torch = path is not None and _metadata(tree, path).get("format") == "pt"
+        return layout.detection(tree, self.name) or (Detection(flavor=self.name) if is_torch else None)
 
     def accepts(self, value: object) -> bool:
         """Take a module, or a state dict of tensors."""
@@ -43,14 +44,18 @@ class TorchFlavor:
         from safetensors.torch import save_file, save_model
 
         file = os.path.join(folder, FILE)
-        if isinstance(value, dict):
-            save_file({name: tensor.contiguous() for name, tensor in value.items()}, file, metadata={"format": "pt"})
-        else:
-            save_model(value, file, metadata={"format": "pt"})
+        try:
+            if isinstance(value, dict):
+                save_file(_apart(value), file, metadata={"format": "pt"})
+            else:
+                save_model(value, file, metadata={"format": "pt"})
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            layout.empty(folder)
+            raise layout.CannotSave(f"safetensors cannot hold it ({layout.in_a_line(error)})") from None
         return {
             "file": FILE,
             "format": "safetensors",
-            "class": f"{type(value).__module__}.{type(value).__qualname__}",
+            "class": layout.kind_of(value),
             "packages": layout.versions("torch", "safetensors"),
         }
 
@@ -67,10 +72,23 @@ class TorchFlavor:
         raise InvalidInput(f"The files hold parameters, not the code of {kind}; serve them with a scoring script that builds the module.")
 
 
-def _metadata(head: bytes) -> dict[str, str]:
-    length = int.from_bytes(head[:8], "little")
+def _apart(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Give each tensor memory of its own, which the format asks for; tied weights come twice, as in the state itself."""
+    apart, seen = {}, set()
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage()
+        is_alone = memory.data_ptr() not in seen and memory.nbytes() == tensor.numel() * tensor.element_size()
+        apart[str(name)] = tensor.detach().contiguous() if is_alone else tensor.detach().clone().contiguous()
+        seen.add(memory.data_ptr())
+    return apart
+
+
+def _metadata(tree: Tree, path: str) -> dict[str, str]:
+    """Return the ``__metadata__`` of a safetensors file; empty when there is none or the header is broken."""
+    length = int.from_bytes(read_bytes(tree, path, limit_bytes=8), "little")
     try:
-        metadata: dict[str, str] = json.loads(head[8 : 8 + length]).get("__metadata__", {})
-    except (ValueError, AttributeError):
+        header = json.loads(read_bytes(tree, path, limit_bytes=8 + min(length, MAX_HEADER_BYTES))[8:])
+        metadata: dict[str, str] = header.get("__metadata__") or {}
+        return dict(metadata)
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
-    return metadata

@@ -51,16 +51,39 @@ class TritonFlavor:
         return SessionPredictor(self.load(path, is_trusted=is_trusted))
 
     def _newest(self, path: str) -> str:
-        models = sorted(name for name in os.listdir(path) if os.path.isdir(os.path.join(path, name)))
+        held = {name: _versions(os.path.join(path, name)) for name in sorted(os.listdir(path))}
+        models = [name for name, versions in held.items() if versions]
         if len(models) != 1:
             raise InvalidInput(f"The repository holds {len(models)} models ({', '.join(models)}); this version serves repositories of one.")
-        versions = sorted((int(name) for name in os.listdir(os.path.join(path, models[0])) if name.isdigit()), reverse=True)
-        file = os.path.join(path, models[0], str(versions[0]), "model.onnx")
+        version = max(held[models[0]])
+        file = os.path.join(path, models[0], str(version), "model.onnx")
         if not os.path.isfile(file):
-            raise InvalidInput(f"{models[0]}/{versions[0]} has no model.onnx; other formats of Triton are not served here.")
+            raise InvalidInput(f"{models[0]}/{version} has no model.onnx; other formats of Triton are not served here.")
         return file
 
 
+def explain(tree: Tree) -> str:
+    """Say why a tree is no Triton model repository, and what would be right."""
+    wanted = "A repository is a folder of models, each with numbered versions: MODEL/1/model.onnx (or .pt, .plan, .py)"
+    if tree.is_file:
+        return f"{tree.root} is a file. {wanted}."
+    held = list(paths(tree))
+    for path in held:
+        parts = path.split("/")
+        if parts[-1].startswith(FILES) and len(parts) == 2 and parts[0].isdigit():
+            return f"{tree.root} is a model, {path} its version; register the folder that holds {tree.root}."
+        if parts[-1].startswith(FILES) and len(parts) == 2:
+            return f"{path} has no version folder; move it to {parts[0]}/1/{parts[1]}."
+        if parts[-1].startswith(FILES) and len(parts) >= 3 and not parts[-2].isdigit():
+            return f'{path} lies in "{parts[-2]}", which is no version; name the folder by a whole number.'
+    return f"{wanted}, but it holds {', '.join(sorted(held)[:5])}."
+
+
+def _versions(folder: str) -> list[int]:
+    return [int(name) for name in os.listdir(folder) if name.isdigit()] if os.path.isdir(folder) else []
+
+
 def _is_model(path: str) -> bool:
+    """Say whether a file is a model, or lies in a folder that is one, as a SavedModel's do."""
     parts = path.split("/")
-    return len(parts) >= 3 and parts[-2].isdigit() and parts[-1] in FILES
+    return any(parts[at - 1].isdigit() and parts[at] in FILES for at in range(2, min(len(parts), 4)))

@@ -119,8 +119,12 @@ def scan_plainly(stream: Any, size: int | None, found: Found) -> None:
     found.names |= plain.names
 
 
+_MAKERS = re.compile(r"(builtins|__builtin__)[.:](str|unicode|tuple|list|dict|bytes|bytearray)|(_codecs|collections)[.:].*")
+
+
 def _makes_values(name: str) -> bool:
-    return name.startswith(("builtins", "__builtin__", "_codecs")) or name.removeprefix("numpy.") in NUMPY_FUNCTIONS
+    """Say whether a name stands for something that gives a text, tuple or mapping, which opcodes may take."""
+    return _MAKERS.fullmatch(name) is not None or name.removeprefix("numpy.") in NUMPY_FUNCTIONS
 
 
 def looks_like_pickle(head: bytes) -> bool:
@@ -148,8 +152,13 @@ class StubUnpickler(pickle.Unpickler):
         return self._stubs[full]
 
     def persistent_load(self, identifier: Any) -> Any:
-        """Return a stand-in for what lies outside the stream, such as a tensor's storage."""
-        return _Stub()
+        """Return a stand-in for what lies outside the stream: a tensor's storage, or a class in torch's old format."""
+        is_class = isinstance(identifier, tuple) and len(identifier) > 1 and identifier[0] == "module" and isinstance(identifier[1], type)
+        return identifier[1] if is_class else _Stub()
+
+
+# What gives a class, which opcodes may make objects of.
+_CLASS_MAKERS = frozenset(["builtins.type", *(f"cloudpickle.cloudpickle.{name}" for name in ["_make_skeleton_class", "_builtin_type"])])
 
 
 class _Stub:
@@ -161,6 +170,8 @@ class _Stub:
 
     def __new__(cls, *arguments: Any, **_: Any) -> Any:
         cls.found.is_called = True
+        if cls.full_name in _CLASS_MAKERS:
+            return type("Stub", (_Stub,), {"found": cls.found})
         made = object.__new__(cls)
         made.__dict__["arguments"] = arguments
         return made

@@ -233,6 +233,6 @@ def test_what_mlflow_saves_passes(tmp_path: Path) -> None:
     model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mlflow.sklearn.save_model(model, str(tmp_path / "m"))
+        mlflow.sklearn.save_model(model, str(tmp_path / "m"), pip_requirements=["x"])
     scan = scan_tree(open_local(str(tmp_path / "m")))
     assert scan.verdict in ("data-only", "known-pickle"), scan
