@@ -108,13 +108,17 @@ class Server:
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept no more, answer what was asked and the next request of each kept-alive connection, close."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace_seconds
         self.is_stopping = True
+        for listener in self._server.sockets:
+            loop.remove_reader(listener.fileno())
+        # What was accepted a moment ago is no connection yet, and asyncio drops it when its server is closed first.
+        await asyncio.sleep(0.05)
         self._server.close()
-        deadline = asyncio.get_running_loop().time() + grace_seconds
         for connection in list(self.connections):
             connection.finish()
-        await asyncio.sleep(0.05)  # for what was accepted a moment ago and is no connection yet
-        while self.connections and asyncio.get_running_loop().time() < deadline:
+        while self.connections and loop.time() < deadline:
             await asyncio.sleep(0.01)
 
 

@@ -223,7 +223,11 @@ def _to_table(rows: Rows, wants: str, specs: list[ColumnSpec]) -> Any:
 def _order(columns: list[str] | None, specs: list[ColumnSpec]) -> list[int]:
     """Return where each column of the signature stands in a row."""
     names = [str(spec.name) for spec in specs]
-    if columns is None or not all(spec.name for spec in specs):
+    if columns is None:
+        return list(range(len(specs)))
+    if not all(spec.name for spec in specs):
+        if len(columns) != len(specs):
+            raise InvalidInput(f"The rows have {len(columns)} columns; the model takes {len(specs)}, by place.")
         return list(range(len(specs)))
     if len(set(columns)) < len(columns):
         raise InvalidInput(f'The column "{next(name for name in columns if columns.count(name) > 1)[:MAX_SHOWN]}" stands twice.')

@@ -418,3 +418,37 @@ def test_a_port_that_is_none_is_refused(port: int) -> None:
 
     with pytest.raises(InvalidInput, match=f"{port} is no port"):
         bind_port(port)
+
+
+def test_a_listening_socket_that_goes_from_server_to_server_loses_no_connection() -> None:
+    listener = bind_port(None)
+    address, stop = listener.getsockname(), threading.Event()
+    statuses: list[int] = []
+    failures: list[BaseException] = []
+
+    def keep_calling() -> None:
+        try:
+            while not stop.is_set():
+                with socket.create_connection(address, timeout=20) as client:
+                    client.sendall(b"GET / HTTP/1.1\r\n" + CLOSE + b"\r\n")
+                    statuses.append(Answer(read_all(client)).status)
+        except BaseException as error:
+            failures.append(error)
+
+    callers = [threading.Thread(target=keep_calling) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for _ in range(15):
+        with Live(echo, listener=listener) as live:
+            listener = listener.dup()
+            count, deadline = len(statuses), time.monotonic() + 10
+            while len(statuses) < count + 20 and time.monotonic() < deadline:
+                time.sleep(0.002)
+            live.call(live.server.stop(5))
+    with Live(echo, listener=listener):
+        stop.set()
+        for caller in callers:
+            caller.join(20)
+    assert failures == []
+    assert set(statuses) == {200}
+    assert len(statuses) >= 300

@@ -191,6 +191,7 @@ BAD: list[tuple[object, str, Signature | None, str]] = [
     ({"input_data": {"left": [[1, 2]], "right": [1.5]}}, "tensors", TENSORS, 'Input "right" holds a value that is not a long.'),
     ({"input_data": [[1, 2]]}, "tensors", TENSORS, "The model takes left, right; give each by its name."),
     ({"data": [[1, 2], [3]]}, "array", None, "The input has rows of different lengths"),
+    ([{}], "frame", Signature(inputs=[ColumnSpec()]), "The rows have 0 columns; the model takes 1, by place."),
     ({"inputs": {"a": None}}, "array", None, 'Input "a" must be a list.'),
     ({"inputs": {"left": 1, "right": [1]}}, "tensors", TENSORS, 'Input "left" must be a list.'),
 ]
