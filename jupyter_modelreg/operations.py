@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from .errors import NotFound, nearest
+from .errors import NotFound, NotYet, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("settings", "check", "workspace:CheckInstallation", "installation:check_installation", "list[Check]", reads=True),
 )
 
-# What Azure ML has and a later version brings: noun -> what is coming. Named so that the answer is a clear word, not a parse error.
+# What Azure ML has and a later version brings: noun, or noun and verb. Named so that the answer is a clear word, not a parse error.
 COMING = {
     "job": "jobs",
     "data": "data assets",
@@ -109,6 +109,8 @@ COMING = {
     "batch-deployment": "batch endpoints",
     "component": "components of pipelines",
     "schedule": "schedules",
+    "datastore create": "datastores beyond the default one",
+    "model package": "packages of models",
 }
 
 
@@ -117,9 +119,14 @@ def find_operation(noun: str, verb: str) -> Operation:
 
     Raises
     ------
+    NotYet
+        If Azure ML has it and a later version brings it.
     NotFound
         If there is no such operation; the message names the nearest.
     """
+    coming = COMING.get(noun) or COMING.get(f"{noun} {verb}")
+    if coming:
+        raise NotYet(f"{coming} come in a later version.".capitalize())
     for operation in OPERATIONS:
         if operation.noun == noun and operation.verb == verb:
             return operation

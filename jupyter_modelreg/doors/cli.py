@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..errors import InvalidInput, ModelRegistryError, NotYet, nearest
+from ..errors import InvalidInput, ModelRegistryError, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,15 +62,15 @@ def run(words: list[str]) -> str:
         command, presentation = parse_words(operation, words[2:])
     except HelpAsked as asked:
         return str(asked).rstrip()
-    return _present(_do(operation, command, presentation), presentation, operation.answer)
+    return _present(_do(operation, command, presentation), presentation, operation, command)
 
 
 def _find_operation(words: list[str]) -> Operation | str:
-    from ..operations import COMING, NOUNS, OPERATIONS
+    from ..operations import COMING, NOUNS, OPERATIONS, find_operation
 
     noun, verb = words[0], words[1] if len(words) > 1 else "--help"
-    if noun in COMING:
-        raise NotYet(f"modelreg {noun}: {COMING[noun]} come in a later version.")
+    if noun in COMING or f"{noun} {verb}" in COMING:
+        return find_operation(noun, verb)  # says so
     if noun not in NOUNS:
         raise InvalidInput(f'modelreg has no command "{noun}".{nearest(noun, [*NOUNS, *COMING])} See modelreg --help.')
     rows = [row for row in OPERATIONS if row.noun == noun]
@@ -99,16 +99,16 @@ def _confirm(operation: Operation, command: Command) -> None:
         raise InvalidInput("Nothing was changed.")
 
 
-def _present(answer: Any, presentation: Presentation, kind: str) -> str:
-    from .display import EMPTY, select, to_text
+def _present(answer: Any, presentation: Presentation, operation: Operation, command: Command) -> str:
+    from .display import EMPTY, empty_text, select, to_text
 
     # A person reads a table, a program reads JSON, as `az` would print it.
     output = presentation.output or os.environ.get("MODELREG_OUTPUT") or ("table" if sys.stdout.isatty() else "json")
-    if kind == "Invocation":
+    if operation.answer == "Invocation":
         answer = answer.body if presentation.query or output != "table" else answer  # as `az` prints what an endpoint said
     if presentation.query:
         return to_text(select(answer, presentation.query), output)
-    return to_text(answer, output, empty=EMPTY.get(kind.removeprefix("list[").rstrip("]"), "Nothing found."))
+    return to_text(answer, output, empty=empty_text(EMPTY, operation, command))
 
 
 def _show_error(error: ModelRegistryError, *, is_debugging: bool) -> None:

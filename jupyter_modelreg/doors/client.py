@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from ..entities.model import Lineage, Model
 from ..entities.online import EndpointKeys, OnlineDeployment, OnlineEndpoint
 from ..errors import InvalidInput, NotFound, NotYet
-from ..operations import COMING, find_operation
+from ..operations import find_operation
 from ..records import Record, field
 from ..workspace import Workspace, open_workspace
 
@@ -66,7 +66,7 @@ class _Later:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        raise NotYet(f"{COMING[self._noun]} come in a later version.".capitalize())
+        find_operation(self._noun, name)  # says so
 
 
 class MLClient:
@@ -289,7 +289,7 @@ class ModelOperations(_Operations):
 
     def package(self, name: str, version: str, package_request: object, **_: Any) -> None:
         """Raise NotYet: packages come in a later version."""
-        raise NotYet("model package comes in a later version.")
+        self._run("model", "package")
 
 
 class OnlineEndpointOperations(_Operations):

@@ -27,8 +27,8 @@ from tornado import web
 from traitlets import Float, Unicode
 
 from .. import __version__, errors
-from ..errors import InvalidInput, ModelRegistryError, NotYet
-from ..operations import COMING, find_operation
+from ..errors import InvalidInput, ModelRegistryError
+from ..operations import find_operation
 from ..records import Field, fields, from_dict
 from ..workspace import Workspace, open_workspace
 from .changes import Changes
@@ -121,8 +121,6 @@ class OperationHandler(RegistryHandler):
         await self._run(operation, self._body())
 
     def _find(self, noun: str, verb: str, *, reads: bool) -> Operation:
-        if noun in COMING:
-            raise NotYet(f"{COMING[noun]} come in a later version.".capitalize())
         operation = find_operation(noun, verb)
         if operation.reads != reads:
             method = "GET" if operation.reads else "POST"

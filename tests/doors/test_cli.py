@@ -59,7 +59,7 @@ def test_an_error_is_one_line_with_its_exit_code(words: list[str], code: int, me
 
 @pytest.mark.parametrize("noun", COMING)
 def test_what_a_later_version_brings_says_so(noun: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([noun, "create", "-f", "x.yml"]) == 6
+    assert main([*noun.split(), "create", "-f", "x.yml"]) == 6
     assert "later version" in capsys.readouterr().err
 
 
