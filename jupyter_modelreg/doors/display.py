@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ..commands import Command
+    from ..operations import Operation
+
 # Record's name -> (heading, key) of its columns in a list.
 COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "Model": (
@@ -39,6 +42,7 @@ EMPTY = {
     "OnlineEndpoint": "No endpoints yet. Serve a model: modelreg model deploy churn",
     "OnlineDeployment": "No deployments yet.",
 }
+NOTHING = "Nothing found."
 
 # What stays whole in a list, however long; other cells end at MAX_CELL characters.
 _WHOLE = {"name", "version", "value", "advice", "help", "model"}
@@ -86,6 +90,12 @@ def plain(answer: Any) -> Any:
     if isinstance(answer, list):
         return [plain(item) for item in answer]
     return answer
+
+
+def empty_text(texts: dict[str, str], operation: Operation, command: Command) -> str:
+    """Return what an empty list means: how to begin, or that nothing fits what was asked for."""
+    is_filtered = command != type(command)(**dict.fromkeys(command._required, ""))
+    return NOTHING if is_filtered else texts.get(operation.answer.removeprefix("list[").rstrip("]"), NOTHING)
 
 
 def select(answer: Any, query: str) -> Any:

@@ -118,6 +118,8 @@ def _inside(row: Any, key: str, value: Any) -> str:
     if key == "scoring_uri":
         return f"<code>{escape(value)}</code>" if value else ""
     text = _broken(cell_text(value, key))
+    if key == "name" and len(value) <= LONG:
+        text = f"<span{_WHOLE}>{text}</span>"  # else it would break at its dashes
     return f"{text} {_span('archived')}" if key == "name" and getattr(row, "is_archived", False) else text
 
 
@@ -129,7 +131,7 @@ def _model(model: Any) -> str:
         ("Metrics", _numbers(model.metrics)),
         ("Tags", _chips(model.tags)),
         ("Properties", _chips(model.properties)),
-        ("Type", escape(model.type or "") + (f" {_span(model.flavor)}" if model.flavor else "")),
+        ("Type", escape(model.type or "") + (f" {_span(model.flavor)}" if model.flavor and model.flavor not in (model.type or "") else "")),
         ("Size", escape(size_text(model.size_bytes))),
         ("Created", _created(model.creation_context)),
         ("Scan", _scan(model.scan)),
@@ -192,7 +194,7 @@ def _endpoint(endpoint: Any) -> str:
         ("Ask it", f"<code>%model_invoke {name} X.head(2)</code>" if endpoint.state == "healthy" else ""),
         ("Its log", f"<code>%model_logs {name}</code>" if endpoint.state in ("failed", "unhealthy", "stopped") else ""),
     ]
-    where = _faint("The URL is one of the machine that runs this kernel.") if endpoint.scoring_uri else ""
+    where = _faint("The URL is on the machine that runs this kernel.") if endpoint.scoring_uri else ""
     return _title(endpoint.name, "", _state(endpoint.state)) + _described(endpoint) + _facts(facts) + where
 
 

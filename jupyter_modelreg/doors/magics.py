@@ -21,6 +21,7 @@ from ..operations import OPERATIONS, Operation
 from ..workspace import Workspace, open_workspace
 from .arguments import HelpAsked, build_parser, parse_words
 from .cells import CELL_MAGICS, LINE_MAGICS
+from .display import empty_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ EMPTY = {
     "Model": "No models yet. Register one: start a cell with %%model_register NAME and end it with the model.",
     "OnlineEndpoint": "No endpoints yet. Serve a model: %model_deploy NAME",
 }
-NOTHING = "Nothing found."
 
 # Verbs after which there is little new to see; their answer is shown as a row of a list.
 _BRIEF = {"archive", "restore"}
@@ -185,13 +185,10 @@ def run_operation(magics: ModelRegMagics, operation: Operation, words: list[str]
         if presentation.debug:
             _print_traceback()
         raise
-    is_filtered = command != type(command)(**dict.fromkeys(command._required, ""))
-    kind = operation.answer.removeprefix("list[").rstrip("]")
-    empty = NOTHING if is_filtered else EMPTY.get(kind, NOTHING)
-    return present(answer, presentation, empty=empty, is_row=operation.verb in _BRIEF and kind in EMPTY)
+    return present(answer, presentation, empty=empty_text(EMPTY, operation, command), is_row=operation.verb in _BRIEF)
 
 
-def present(answer: Any, presentation: Presentation, *, empty: str = NOTHING, is_row: bool = False) -> Any:
+def present(answer: Any, presentation: Presentation, *, empty: str = "", is_row: bool = False) -> Any:
     """Return an answer that shows itself; plain values with ``--query``; None when ``--output`` made it printed text."""
     from .display import select, to_text
 

@@ -5,12 +5,13 @@ import json
 import pytest
 import yaml
 
-from jupyter_modelreg.doors.display import cell_text, escape_control, select, size_text, to_text
+from jupyter_modelreg.doors.display import EMPTY, cell_text, empty_text, escape_control, select, size_text, to_text
 from jupyter_modelreg.entities import Model, OnlineEndpoint
 from jupyter_modelreg.entities.answers import Comparison, Deleted, Difference, Downloaded, Invocation, LogText
 from jupyter_modelreg.entities.model import ColumnSpec, CreationContext, Scan, Signature
 from jupyter_modelreg.entities.online import EndpointKeys
 from jupyter_modelreg.errors import InvalidInput
+from jupyter_modelreg.operations import find_operation
 from jupyter_modelreg.trees import ManifestFile
 
 
@@ -51,6 +52,11 @@ class TestTables:
     def test_an_empty_list_says_what_it_was_told_to_say(self) -> None:
         assert to_text([], empty="No models yet.") == "No models yet."
         assert to_text([], "json") == "[]"
+
+    def test_how_to_begin_is_told_only_to_who_asked_for_everything(self) -> None:
+        operation = find_operation("model", "list")
+        assert empty_text(EMPTY, operation, operation.command()).startswith("No models yet. Register one")
+        assert empty_text(EMPTY, operation, operation.command(tags={"a": "b"})) == "Nothing found."
 
     def test_lists_of_values_and_of_mappings_are_tables_too(self) -> None:
         assert to_text(["a", 2, None]) == "a\n2\n"
