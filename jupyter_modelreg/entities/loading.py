@@ -7,6 +7,7 @@ written: ``version: 1.10`` stays ``1.10``. Only plain YAML is read; nothing in a
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 import yaml
@@ -144,10 +145,11 @@ def _overrides_of(words: list[str] | None, params: list[dict[str, Any]] | None) 
 def _read(source: str | IO[str]) -> tuple[str, str]:
     """Return the text and a name for messages; a relative path in the file counts from the name's folder."""
     if not isinstance(source, (str, os.PathLike)):
-        return source.read(), str(getattr(source, "name", ""))
+        name = getattr(source, "name", "")
+        return _bounded(source.read(MAX_BYTES + 1), "YAML"), name if isinstance(name, str) else ""
     path = os.fspath(source)
     if path == "-":
-        return sys.stdin.read(), "standard input"
+        return _bounded(sys.stdin.read(MAX_BYTES + 1), "standard input"), "standard input"
     if os.path.isdir(path):
         raise InvalidInput(f"{path} is a folder; name the YAML file in it.", key="file")
     try:
@@ -159,9 +161,13 @@ def _read(source: str | IO[str]) -> tuple[str, str]:
         raise InvalidInput(f"{path}: no such file.{nearest(os.path.basename(path), beside)}", key="file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}.", key="file") from None
+    return _bounded(text, path), path
+
+
+def _bounded(text: str, name: str) -> str:
     if len(text) > MAX_BYTES:
-        raise InvalidInput(f"{path} is larger than {MAX_BYTES >> 20} MiB; that is no description of an entity.", key="file")
-    return text, path
+        raise InvalidInput(f"{name} is larger than {MAX_BYTES >> 20} MiB; that is no description of an entity.", key="file")
+    return text
 
 
 def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
@@ -267,7 +273,7 @@ def _is_relative(text: str, key: str) -> bool:
 
 def _placed(error: InvalidInput, name: str, lines: dict[str, int]) -> InvalidInput:
     """Put file and line before a message; a missing key stands at its parent, and line 0 is an option's."""
-    path = error.key
+    path = next((path for path, line in lines.items() if line == 0 and path.startswith(f"{error.key}.")), error.key)
     while path and path not in lines:
         path = path[: max(path.rfind("."), path.rfind("["), 0)]
     line = lines.get(path)
@@ -286,25 +292,27 @@ def _split_override(word: str) -> tuple[str, str]:
 
 
 def _as_json(text: str) -> Any:
+    """Return the value of a JSON text; other text, and numbers that JSON has not, stay as they are."""
     import json
 
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         return text
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(name)
 
 
 def _steps(path: str) -> list[str | int]:
     """Split ``a.b[0].c`` into keys and indexes."""
     steps: list[str | int] = []
     for part in path.split("."):
-        name, *indexes = part.split("[")
-        if name:
-            steps.append(name)
-        for index in indexes:
-            if not index.rstrip("]").isdigit():
-                raise InvalidInput(f'"{path}" is no path; write for example tags.stage or list[0].', key=path)
-            steps.append(int(index.rstrip("]")))
+        match = re.fullmatch(r"([^\[\]]+)((\[[0-9]{1,9}\])*)", part)
+        if not match:
+            raise InvalidInput(f'"{path}" is no path; write for example tags.stage or list[0].', key=path)
+        steps += [match[1], *map(int, re.findall(r"[0-9]+", match[2]))]
     return steps
 
 
@@ -336,16 +344,22 @@ def _set_value(values: dict[str, Any], path: str, value: Any, option: str) -> No
 
 
 def _add_value(values: dict[str, Any], word: str, *, force_string: bool) -> None:
+    """Add an item to a list, a mapping of ``KEY=VALUE`` words to a list, or a key to a mapping; what is not there is made."""
     path, _, text = word.strip().partition(" ")
     if not text:
         raise InvalidInput(f'usage error: --add PATH KEY=VALUE or --add PATH VALUE; "{word}" has one part.', key="add")
     place, last = _parent(values, path, "--add")
     target = place.get(last) if isinstance(place, dict) else place[last]
-    key, sign, value = text.partition("=")
-    if isinstance(target, list):
-        target.append(text if force_string else _as_json(text))
-    elif sign and isinstance(target, (dict, type(None))):
-        place[last] = {**(target or {}), key: value if force_string else _as_json(value)}
+    read = str if force_string else _as_json
+    pairs = {key: read(value) for key, sign, value in (item.partition("=") for item in text.split(" ")) if sign and key}
+    is_pairs = len(pairs) == len(text.split(" ")) and isinstance(read(text), str)
+    if is_pairs and isinstance(target, (dict, type(None))):
+        place[last] = {**(target or {}), **pairs}
+    elif isinstance(target, (list, type(None))):
+        place[last] = [*(target or []), pairs if is_pairs else read(text)]
+    elif isinstance(target, dict) and "=" in text:
+        key, _, value = text.partition("=")
+        place[last] = {**target, key: read(value)}
     else:
         raise InvalidInput(f'--add {path}: "{text}" cannot be added there; write KEY=VALUE for a mapping.', key=path)
 

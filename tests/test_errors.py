@@ -1,0 +1,39 @@
+"""The tree of errors: what a door may rely on."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from jupyter_modelreg import errors
+from jupyter_modelreg.errors import InvalidInput, ModelRegistryError, nearest
+
+CLASSES = [item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, ModelRegistryError)]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_every_error_has_an_exit_code_and_a_status_of_its_branch(kind: type[ModelRegistryError]) -> None:
+    branch = {1: 500, 2: 400, 3: 404, 4: 409, 5: 403, 6: 503}
+    assert branch[kind.exit_code] == kind.status
+    assert kind.__name__ in str(errors.__doc__)
+    assert inspect.getdoc(kind)
+
+
+def test_a_notebook_shows_one_line_and_the_detail_below_it() -> None:
+    assert InvalidInput("Wrong.", key="a.b")._render_traceback_() == ["InvalidInput: Wrong."]
+    shown = ModelRegistryError("Failed.", detail="Traceback:\n  line 3\n")._render_traceback_()
+    assert shown == ["ModelRegistryError: Failed.", "", "Traceback:", "  line 3"]
+
+
+def test_the_message_is_the_text_and_the_key_is_kept() -> None:
+    error = InvalidInput("Wrong.", key="a.b", detail="more")
+    assert (str(error), error.message, error.key, error.detail) == ("Wrong.", "Wrong.", "a.b", "more")
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "said"),
+    [("descripton", ["name", "description"], ' Did you mean "description"?'), ("x", ["description"], ""), ("", [], "")],
+)
+def test_the_nearest_word_is_named_or_none(word: str, known: list[str], said: str) -> None:
+    assert nearest(word, known) == said
