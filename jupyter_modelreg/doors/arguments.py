@@ -36,6 +36,18 @@ class Presentation(Record):
     verbose: bool = field(default=False, help="Accepted for Azure's sake.")
     only_show_errors: bool = field(default=False, help="Print no progress and no warnings.")
 
+    def _check(self) -> None:
+        """Find a wrong query before anything is done, not when the answer is there."""
+        if not self.query:
+            return
+        import jmespath
+        from jmespath.exceptions import JMESPathError
+
+        try:
+            jmespath.compile(self.query)
+        except JMESPathError as error:
+            raise InvalidInput(f"--query {self.query!r} is no JMESPath expression: {str(error).splitlines()[0]}", key="query") from None
+
 
 class HelpAsked(Exception):
     """The words asked for help; the text is the exception's argument."""

@@ -62,7 +62,8 @@ def run(words: list[str]) -> str:
         command, presentation = parse_words(operation, words[2:])
     except HelpAsked as asked:
         return str(asked).rstrip()
-    return _present(_do(operation, command, presentation), presentation, operation, command)
+    output = _output_of(presentation)  # what is wrong with it shall be said before anything is done
+    return _present(_do(operation, command, presentation), presentation.query, output, operation, command)
 
 
 def _find_operation(words: list[str]) -> Operation | str:
@@ -82,6 +83,16 @@ def _find_operation(words: list[str]) -> Operation | str:
     raise InvalidInput(f'modelreg {noun} has no command "{verb}".{nearest(verb, [row.verb for row in rows])} See modelreg {noun} --help.')
 
 
+def _output_of(presentation: Presentation) -> str:
+    """Return the format of the answer. A person reads a table, a program reads JSON, as `az` would print it."""
+    from .arguments import FORMATS
+
+    usual = os.environ.get("MODELREG_OUTPUT") or ("table" if sys.stdout.isatty() else "json")
+    if usual not in FORMATS:
+        raise InvalidInput(f'MODELREG_OUTPUT is "{usual}"; it must be one of {", ".join(FORMATS)}.{nearest(usual, FORMATS)}')
+    return presentation.output or usual
+
+
 def _do(operation: Operation, command: Command, presentation: Presentation) -> Any:
     from ..workspace import open_workspace
 
@@ -95,19 +106,23 @@ def _confirm(operation: Operation, command: Command) -> None:
     question = operation.confirms.format(name=getattr(command, "name", ""))
     if not sys.stdin.isatty():
         raise InvalidInput(f"{question} Nobody is there to answer; add --yes.")
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # standard output is the answer's alone
+    try:
+        answer = input()
+    except EOFError:  # Ctrl+D
+        answer = ""
+        print(file=sys.stderr)
+    if answer.strip().lower() not in ("y", "yes"):
         raise InvalidInput("Nothing was changed.")
 
 
-def _present(answer: Any, presentation: Presentation, operation: Operation, command: Command) -> str:
+def _present(answer: Any, query: str, output: str, operation: Operation, command: Command) -> str:
     from .display import EMPTY, empty_text, select, to_text
 
-    # A person reads a table, a program reads JSON, as `az` would print it.
-    output = presentation.output or os.environ.get("MODELREG_OUTPUT") or ("table" if sys.stdout.isatty() else "json")
-    if operation.answer == "Invocation":
-        answer = answer.body if presentation.query or output != "table" else answer  # as `az` prints what an endpoint said
-    if presentation.query:
-        return to_text(select(answer, presentation.query), output)
+    if operation.answer == "Invocation" and (query or output != "table"):
+        answer = answer.body  # as `az` prints what an endpoint said
+    if query:
+        return to_text(select(answer, query), output)
     return to_text(answer, output, empty=empty_text(EMPTY, operation, command))
 
 

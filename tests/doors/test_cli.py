@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,29 @@ class TestOutput:
     def test_a_wrong_query_is_the_callers_error(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["model", "list", "--query", "[?"]) == 2
         assert "JMESPath" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(("words", "variable"), [(["--query", "[?"], ""), (["-o", "tabel"], ""), ([], "tabel")])
+    def test_a_wrong_way_to_show_the_answer_is_said_before_anything_is_done(
+        self, words: list[str], variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("MODELREG_OUTPUT", variable)
+        assert main(["model", "create", "-n", "other", "-p", "churn.txt", *words]) == 2
+        assert capsys.readouterr().err.startswith("ERROR: ")
+        monkeypatch.delenv("MODELREG_OUTPUT")
+        assert main(["model", "show", "other"]) == 3
+
+    @pytest.mark.parametrize(("key", "code", "left"), [(b"\x04", 2, 0), (b"n\n", 2, 0), (b"y\n", 0, 3)])
+    def test_a_person_is_asked(self, key: bytes, code: int, left: int) -> None:
+        ours, theirs = os.openpty()
+        words = [sys.executable, "-m", "jupyter_modelreg", "model", "delete", "churn", "-o", "none"]
+        with subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            os.write(ours, key)
+            out, err = process.communicate(timeout=60)
+        os.close(ours)
+        os.close(theirs)
+        assert (process.returncode, "Traceback" in err) == (code, False)
+        assert (out, "Delete churn for good? [y/N]" in err) == ("", True)
+        assert main(["model", "show", "churn", "-o", "none"]) == left
 
     @pytest.mark.parametrize("output", ["json", "jsonc", "table", "tsv", "yaml", "yamlc"])
     def test_every_format_has_the_name(self, output: str, capsys: pytest.CaptureFixture[str]) -> None:

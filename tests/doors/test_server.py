@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -44,6 +45,13 @@ class Recorder(Authorizer):
     def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
         self.asked.append((action, resource))
         return action == "read"
+
+
+class Burst(Authorizer):
+    """A stranger's code that fails."""
+
+    def is_authorized(self, handler: Any, user: Any, action: str, resource: str) -> bool:
+        raise ZeroDivisionError("a secret")
 
 
 @pytest.fixture(autouse=True)
@@ -200,24 +208,43 @@ def test_a_wrong_query_names_the_right_field(ask: Ask) -> None:
     assert (code, 'Did you mean "name"?' in said["message"]) == (400, True)
 
 
-def test_what_nobody_foresaw_is_told_without_its_traceback(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch, jp_logging_stream: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    def burst(workspace: Workspace, command: Any) -> None:
-        raise ZeroDivisionError("a secret")
+class TestUnforeseen:
+    @pytest.fixture
+    def jp_server_config(self) -> dict[str, Any]:
+        return {"ServerApp": {"jpserver_extensions": {"jupyter_modelreg": True}, "authorizer_class": Burst}}
 
-    monkeypatch.setattr("jupyter_modelreg.models.list_models", burst)
-    code, _, said = ask("model", "list")
-    assert (code, said["error"], said["detail"]) == (500, "ModelRegistryError", "")
-    assert "secret" not in json.dumps(said)
-    assert "log" in said["message"]
-    assert "ZeroDivisionError: a secret" in caplog.text  # for who runs the server
+    def test_what_nobody_foresaw_is_told_without_its_traceback(self, ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+        code, _, said = ask("model", "list")
+        assert (code, said["error"], said["detail"]) == (500, "ModelRegistryError", "")
+        assert "secret" not in json.dumps(said)
+        assert "log" in said["message"]
+        assert "ZeroDivisionError: a secret" in caplog.text  # for who runs the server
 
 
 def test_a_broken_settings_file_is_told_where_it_is_met(ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "modelreg.toml").write_text("hoem = 'x'")
     code, _, said = ask("status")
     assert (code, 'Did you mean "home"?' in said["message"]) == (400, True)
+
+
+def test_a_slow_operation_keeps_nobody_waiting_and_counts_as_activity(
+    jp_asyncio_loop: Any, jp_fetch: Any, jp_serverapp: Any, weights: Path
+) -> None:
+    pipe = weights.with_name("model.yml")
+    os.mkfifo(pipe)  # reading it takes as long as nobody writes
+
+    async def tell() -> tuple[bool, bool, int]:
+        body = json.dumps({"file": "model.yml"})
+        slow = asyncio.ensure_future(jp_fetch("jupyter-modelreg", "model", "create", method="POST", headers=dict(JSON), body=body))
+        while not jp_serverapp.extension_manager.any_activity():
+            await asyncio.sleep(0.01)
+        await jp_fetch("jupyter-modelreg", "model", "list")
+        is_busy = jp_serverapp.extension_manager.any_activity()
+        await asyncio.to_thread(pipe.write_text, "name: m\npath: weights.txt\n")
+        code = (await slow).code
+        return is_busy, bool(jp_serverapp.extension_manager.any_activity()), code
+
+    assert jp_asyncio_loop.run_until_complete(tell()) == (True, False, 200)
 
 
 # --- who may do what --------------------------------------------------------------------------------------------------
@@ -308,15 +335,15 @@ class Server:
                 return error.code, json.load(error)
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        def answers() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
             try:
                 urllib.request.urlopen(f"{self.url}login", timeout=5).close()
-                return
             except OSError:
-                assert self.process.poll() is None, self.log.read_text()
-                time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
+                return False
+            return True
+
+        _wait_until(answers)
 
     def stop(self) -> None:
         self.process.terminate()
@@ -406,6 +433,32 @@ def _wait_until_quiet(stream: Any) -> None:
             stream.recv()
     except WebSocketTimeoutException:
         stream.settimeout(10)
+
+
+def test_a_watch_that_is_in_trouble_says_so_once_and_goes_on(server: Server, tmp_path: Path) -> None:
+    from websocket import create_connection
+
+    settings = server.folder / "modelreg.toml"
+    settings.write_text("hoem = 'x'")
+    _wait_until(lambda: "cannot be watched" in server.log.read_text())
+    address = f"{server.url.replace('http', 'ws')}api/events/subscribe"
+    stream = create_connection(address, header=[f"Authorization: token {TOKEN}"], timeout=10)
+    try:
+        settings.unlink()
+        (tmp_path / "weights.txt").write_text("3")
+        MLClient().models.create_or_update(Model(name="m", path="weights.txt"))
+        assert json.loads(stream.recv())["schema_id"] == CHANGE_EVENT
+    finally:
+        stream.close()
+    said = server.log.read_text()
+    assert (said.count("cannot be watched"), 'Did you mean "home"?' in said, "Traceback" in said) == (1, True, False)
+
+
+def _wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_server_ends_at_once_and_without_complaint(server: Server) -> None:
