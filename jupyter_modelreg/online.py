@@ -449,7 +449,7 @@ def _check_can_answer(endpoint: OnlineEndpoint, deployment_name: str | None) -> 
     if deployment_name and deployment_name not in names:
         raise NotFound(f"Deployment name {deployment_name} not found for this endpoint; it has {', '.join(names)}.")
     if endpoint.state in ("failed", "stopped"):
-        raise Unavailable(f'Endpoint "{endpoint.name}" is {endpoint.state}: {endpoint.error}')
+        raise Unavailable(f'Endpoint "{endpoint.name}" has {endpoint.state}: {endpoint.error}')
 
 
 def _request_body(command: InvokeOnlineEndpoint) -> bytes:

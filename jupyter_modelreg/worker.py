@@ -248,12 +248,12 @@ def _fail(folder: str, plan: WorkerPlan, error: BaseException) -> int:
 
     held = "\n  ".join([f"AZUREML_MODEL_DIR={plan.model_dir} holds:", *_tree(plan.model_dir)])
     if isinstance(error, ModelRegistryError):  # our own words need no traceback
-        status = WorkerStatus(state="failed", error=error.message, traceback=error.detail)
+        text, status = error.message, WorkerStatus(state="failed", error=error.message, traceback=error.detail)
     else:
         text = "".join(traceback.format_exception(type(error), error, _own_frames(error, plan)))
         shown = f"{text}\n{held}" if isinstance(error, OSError) else text
         status = WorkerStatus(state="failed", error=_reason(error), traceback=shown)
-    print(f"{status.error}\n{status.traceback}\n{held}", file=sys.stderr, flush=True)
+    print(f"{text}\n{held}", file=sys.stderr, flush=True)
     _write_json(os.path.join(folder, "status.json"), status.to_dict())
     return FAILED_EXIT
 

@@ -389,7 +389,7 @@ def test_a_first_deployment_that_fails_stays_to_be_looked_at(workspace: Workspac
     shown = show_deployment(workspace, ShowOnlineDeployment(name="blue", endpoint_name="scale"))
     assert (shown.state, shown.provisioning_state, shown.error) == ("failed", "Failed", "RuntimeError: no coffee")
     assert 'score.py", line 2, in init' in get_logs(workspace, GetOnlineDeploymentLogs(name="blue", endpoint_name="scale")).text
-    with pytest.raises(Unavailable, match="is failed: RuntimeError: no coffee"):
+    with pytest.raises(Unavailable, match='"scale" has failed: RuntimeError: no coffee'):
         ask(workspace)
     Path("code/score.py").write_text(BROKEN.replace("coffee", "tea"))
     with pytest.raises(Unavailable, match="no tea"):

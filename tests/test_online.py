@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -32,6 +33,7 @@ from jupyter_modelreg.commands.online import (
 from jupyter_modelreg.errors import Conflict, InvalidInput, NotFound, NotYet, Unavailable, UnsafeModel
 from jupyter_modelreg.models import create_model, delete_model, register_object
 from jupyter_modelreg.online import (
+    _endpoint_name_for,
     create_deployment,
     create_endpoint,
     delete_endpoint,
@@ -118,6 +120,71 @@ def test_a_model_registered_from_memory_needs_no_script(workspace: Workspace, ca
     rows = frame.head(3)
     split = {"columns": list(rows.columns), "index": [0, 1, 2], "data": rows.values.tolist()}
     assert ask(workspace, "cancer", {"input_data": split}) == model.predict(rows).tolist()
+
+
+def test_a_bad_request_is_told_what_is_wrong_and_the_next_good_one_is_answered(workspace: Workspace, cancer: Any) -> None:
+    model, frame = cancer
+    create_endpoint(workspace, CreateOnlineEndpoint(name="cancer", model="azureml:cancer:latest"))
+    names, row = list(frame.columns), frame.iloc[0].tolist()
+    for body, message in (
+        ("nonsense", "400: The body is not JSON"),
+        ({"input_data": {"columns": names, "data": [["x", *row[1:]]]}}, f'400: Column "{names[0]}", row 0: "x" is not a double.'),
+        ({"input_data": {"columns": ["radius", *names[1:]], "data": [row]}}, f'400: The column "{names[0]}" is missing.'),
+        ({"input_data": {"columns": [*names, "more"], "data": [[*row, 1.0]]}}, '400: The model takes no column "more"'),
+        ({"input_data": [row[:3]]}, "400: Row 0 has 3 values; 30 are wanted: mean radius,"),
+        ({"input_data": [[float("nan"), *row[1:]]]}, "400: The body is not JSON: NaN is no JSON number; use null."),
+        ({"input_data": [[None, *row[1:]]]}, "400: The model refused the input: Input X contains NaN."),
+    ):
+        with pytest.raises(InvalidInput, match=re.escape(message)):
+            invoke_endpoint(workspace, InvokeOnlineEndpoint(name="cancer", data=body if isinstance(body, str) else json.dumps(body)))
+    with pytest.raises(InvalidInput, match="--request-file/-r or --data is missing"):
+        invoke_endpoint(workspace, InvokeOnlineEndpoint(name="cancer"))
+    with pytest.raises(InvalidInput, match=r"nope\.json: No such file"):
+        invoke_endpoint(workspace, InvokeOnlineEndpoint(name="cancer", request_file="nope.json"))
+    assert ask(workspace, "cancer", {"input_data": [row]}) == model.predict(frame.head(1)).tolist()
+
+
+def test_a_model_that_is_gone_or_never_was_is_not_deployed(workspace: Workspace, scaler: Path) -> None:
+    delete_model(workspace, DeleteModel(name="scaler", version="1"))
+    for model in ("azureml:scaler:1", "scaler", "azureml:scaler@latest", "azureml:never:1"):
+        with pytest.raises(NotFound):
+            create_endpoint(workspace, CreateOnlineEndpoint(name="scale", model=model))
+        with pytest.raises(NotFound):
+            deploy_model(workspace, DeployModel(name=model.removeprefix("azureml:"), endpoint_name="scale", scoring_script=str(scaler)))
+    assert list_endpoints(workspace, ListOnlineEndpoints()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "endpoint"),
+    [("cancer", "cancer"), ("m", "model-m"), ("1st", "model-1st"), ("Iris_v2.1", "iris-v2-1"), ("a" * 40, "a" * 32), ("-x-", "model-x")],
+)
+def test_an_endpoint_is_named_after_its_model(model: str, endpoint: str) -> None:
+    assert _endpoint_name_for(model) == endpoint
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 12_700_140_709])
+def test_a_port_that_is_none_leaves_nothing(workspace: Workspace, scaler: Path, port: int) -> None:
+    with pytest.raises(InvalidInput, match=f"{port} is no port"):
+        deploy_model(workspace, DeployModel(name="scaler", endpoint_name="scale", scoring_script=str(scaler), port=port))
+    assert list_endpoints(workspace, ListOnlineEndpoints()) == []
+
+
+def test_what_azure_has_and_this_version_has_not_says_so(workspace: Workspace, scaler: Path) -> None:
+    for mode in ("aml_token", "aad_token"):
+        with pytest.raises(NotYet, match="later version"):
+            create_endpoint(workspace, CreateOnlineEndpoint(name="scale", auth_mode=mode))
+    deploy_script(workspace, scaler)
+    with pytest.raises(NotYet, match="later version"):
+        update_endpoint(workspace, UpdateOnlineEndpoint(name="scale", mirror_traffic="default=10"))
+
+
+def test_what_an_endpoint_is_never_changes(workspace: Workspace) -> None:
+    create_endpoint(workspace, CreateOnlineEndpoint(name="scale", tags={"a": "b"}, description="old"))
+    for change in ("name=other", "auth_mode=aml_token"):
+        with pytest.raises(InvalidInput, match="never changes"):
+            update_endpoint(workspace, UpdateOnlineEndpoint(name="scale", set=[change]))
+    changed = update_endpoint(workspace, UpdateOnlineEndpoint(name="scale", set=["tags.c=d", "description=new"]))
+    assert (changed.tags, changed.description) == ({"a": "b", "c": "d"}, "new")
 
 
 def test_a_scoring_script_serves_its_own_way(workspace: Workspace, scaler: Path) -> None:
