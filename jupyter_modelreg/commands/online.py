@@ -143,7 +143,7 @@ class UpdateOnlineDeployment(Command):
     trust: bool = _trust()
     skip_script_validation: bool = field(default=False, help="Do not read the scoring script before it runs.")
     local: bool = field(default=False, help="Accepted; deployments always run on this machine.")
-    no_wait: bool = field(default=False, help="Return before the model is loaded.")
+    no_wait: bool = field(default=False, help="Return before the model is loaded, unless a running process is to be replaced.")
 
 
 class ListOnlineDeployments(Command):

@@ -656,7 +656,7 @@ export interface IUpdateOnlineDeployment {
   skip_script_validation?: boolean;
   /** Accepted; deployments always run on this machine. */
   local?: boolean;
-  /** Return before the model is loaded. */
+  /** Return before the model is loaded, unless a running process is to be replaced. */
   no_wait?: boolean;
 }
 
