@@ -124,14 +124,13 @@ class Record:
         self._check()
 
     @classmethod
-    def trusted(cls, **values: Any) -> Self:
-        """Make a record of values that are known to fit, such as a row of the catalog: nothing is checked."""
+    def trusted(cls, values: dict[str, Any]) -> Self:
+        """Make a record of values that are known to fit, such as a row of the catalog: nothing is checked.
+
+        They must hold each field whose default is a dict or a list; others may be left out.
+        """
         made = cls.__new__(cls)
-        held = {**cls._shared, **values}
-        for name, item in cls._copied.items():
-            if name not in held:
-                held[name] = item.default.copy()
-        made.__dict__ = held
+        made.__dict__ = {**cls._shared, **values}
         return made
 
     def _check(self) -> None:

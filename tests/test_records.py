@@ -62,6 +62,10 @@ def test_defaults_that_hold_things_are_not_shared() -> None:
     assert Outer(name="b").many == []
 
 
+def test_a_record_of_trusted_values_is_the_same_record() -> None:
+    assert Outer.trusted({"name": "n", "count": 2, "many": [], "table": {}}) == Outer(name="n", count=2)
+
+
 def test_a_copy_changes_what_it_is_told_and_no_more() -> None:
     record = Outer(name="n", count=2)
     assert record.replace(count=3) == Outer(name="n", count=3)

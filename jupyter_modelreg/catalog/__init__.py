@@ -197,7 +197,7 @@ class Catalog:
         from ..records import from_dict
 
         tags = dict(self._rows("SELECT key, value FROM tag WHERE version_id = ? ORDER BY key", (row[0],)))
-        light = _model_of(row, tags)
+        light = _model_of(row[:17], tags)
         details = from_dict(Model, json.loads(row[18]), drop_read_only=False)
         kept = {name: getattr(details, name) for name in _DETAILS if getattr(details, name) is not None}
         return light.replace(**kept, properties=json.loads(row[17]), latest_version=self._latest(model_id))
@@ -267,16 +267,17 @@ class Catalog:
             source += f" AND version.id IN (SELECT max(version.id) FROM version JOIN model ON model.id = version.model_id WHERE {where} GROUP BY version.model_id)"  # noqa: S608
             values = values * 2
         query = f"{source} ORDER BY version.id DESC LIMIT ?"
-        rows = self._rows(query, (*values, -1 if limit is None else min(limit, _MAX_INTEGER)))
-        tags = self._tags_of([row[0] for row in rows])
-        latest = self._latest_of({row[1] for row in rows}) if is_latest_only else {}
-        return [_model_of(row, tags.get(row[0], {}), latest.get(row[1])) for row in rows]
+        with _no_garbage_collection():
+            rows = self._rows(query, (*values, -1 if limit is None else min(limit, _MAX_INTEGER)))
+            tags = self._tags_of([row[0] for row in rows])
+            latest = self._latest_of({row[1] for row in rows}) if is_latest_only else {}
+            return [_model_of(row, tags.get(row[0], {}), latest.get(row[1])) for row in rows]
 
     def _tags_of(self, ids: list[int]) -> dict[int, dict[str, str]]:
         found: dict[int, dict[str, str]] = {}
         for start in range(0, len(ids), 900):
             page = ids[start : start + 900]
-            query = f"SELECT version_id, key, value FROM tag WHERE version_id IN ({','.join('?' * len(page))}) ORDER BY key"  # noqa: S608
+            query = f"SELECT version_id, key, value FROM tag WHERE version_id IN ({','.join('?' * len(page))}) ORDER BY version_id, key"  # noqa: S608
             for version_id, key, value in self._rows(query, tuple(page)):
                 found.setdefault(version_id, {})[key] = value
         return found
@@ -654,36 +655,53 @@ _SEARCH = """(
 )"""
 
 
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Put off the search for garbage: a long list is none, and in a large process searching takes longer than listing."""
+    import gc
+
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _model_of(row: tuple[Any, ...], tags: dict[str, str], latest: str | None = None) -> Model:
-    (_, name, version, kind, flavor, description, stage, path, job, digest, size, metrics, is_archived, made, by, changed, changer) = row[
-        :17
-    ]
-    numbers = {}
+    (_, name, version, kind, flavor, description, stage, path, job, digest, size, metrics, is_archived, made, by, changed, changer) = row
+    numbers: dict[str, float] = {}
     if metrics != "{}":
         import json
 
         numbers = json.loads(metrics)
-    return Model(
-        name=name,
-        version=version,
-        type=kind,
-        flavor=flavor,
-        description=description,
-        stage=stage,
-        path=path,
-        job_name=job,
-        digest=digest,
-        size_bytes=size,
-        metrics=numbers,
-        tags=tags,
-        is_archived=bool(is_archived),
-        latest_version=latest,
-        id=f"azureml://models/{name}/versions/{version}",
-        creation_context=CreationContext(created_at=made, created_by=by, last_modified_at=changed, last_modified_by=changer),
+    context = {"created_at": made, "created_by": by, "last_modified_at": changed, "last_modified_by": changer}
+    return Model.trusted(
+        {
+            "name": name,
+            "version": version,
+            "type": kind,
+            "flavor": flavor,
+            "description": description,
+            "stage": stage,
+            "path": path,
+            "job_name": job,
+            "digest": digest,
+            "size_bytes": size,
+            "metrics": numbers,
+            "tags": tags,
+            "properties": {},
+            "flavors": {},
+            "is_archived": bool(is_archived),
+            "latest_version": latest,
+            "id": f"azureml://models/{name}/versions/{version}",
+            "creation_context": CreationContext.trusted(context),
+        }
     )
 
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 
 from blake3 import blake3
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 STEP_BYTES = 64 << 20
 SMALL_BYTES = 4 << 20
+SETTLED_SECONDS = 600.0  # after which every kernel has written a changed folder by itself
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -49,7 +51,8 @@ class Staging:
 
     def __enter__(self) -> Staging:
         with storing("The model's files", self._root):
-            make_folder(self.folder)
+            make_folder(os.path.dirname(self.folder))
+            os.mkdir(self.folder, 0o700)  # not flushed: it need not survive anything
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,8 +108,8 @@ class Staging:
         _flush([name for name, _ in fresh])
         for name, target in fresh:
             _give_name(name, target)
-        # Also where nothing is new here: another process may have made the name a moment ago and not flushed it yet.
-        _flush(sorted(folders))
+        # Also where nothing is new: another process may have made a name a moment ago and not flushed it yet.
+        _flush(sorted(folder for folder in folders if os.stat(folder).st_mtime > time.time() - SETTLED_SECONDS))
 
     def _way_to(self, target: str) -> list[str]:
         folder = os.path.dirname(target)

@@ -218,6 +218,15 @@ def test_a_list_is_filtered_by_tag_stage_and_text(catalog: Catalog) -> None:
     assert names(catalog.list_models(tags={"' OR 1=1 --": "x"})) == []
 
 
+def test_a_listed_model_is_a_whole_record(catalog: Catalog) -> None:
+    from jupyter_modelreg.records import from_dict
+
+    create(catalog, "a", tags={"b": "c"}, stage="Production")
+    (listed,) = catalog.list_models()
+    assert listed == from_dict(Model, listed.to_dict(), drop_read_only=False)
+    assert (listed.properties, listed.flavors, listed.metrics, listed.files) == ({}, {}, {}, None)
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_below_one_is_refused(catalog: Catalog, limit: int) -> None:
     with pytest.raises(InvalidInput, match="max_results must be at least 1"):

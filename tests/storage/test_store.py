@@ -188,6 +188,20 @@ def test_files_are_flushed_before_they_are_named_and_folders_after(
         assert {str(folder), str(folder.parent), str(root), str(root.parent)} <= flushed_after
 
 
+def test_a_name_that_another_process_made_a_moment_ago_is_flushed_and_no_old_one(
+    store: LocalStore, root: Path, make_tree: MakeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = store.import_tree(make_tree({"a": b"one"}))
+    for folder in (root.parent, root, *(path for path in root.rglob("*") if path.is_dir())):
+        os.utime(folder, (1, 1))
+    fresh = Path(store.blob_path(manifest.files[0].digest)).parent
+    os.utime(fresh)
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.readlink(f"/proc/self/fd/{handle}")))
+    assert store.import_tree(make_tree({"a": b"one"})) == manifest
+    assert flushed == [str(fresh)]
+
+
 def test_a_flush_that_fails_leaves_nothing_named(
     store: LocalStore, root: Path, make_tree: MakeTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
