@@ -270,7 +270,9 @@ def test_no_request_is_lost_while_a_deployment_is_replaced(workspace: Workspace,
     caller.start()
     scaler.write_text(scaler.read_text().replace("scale * number", "scale * number + 1"))
     deploy_script(workspace, scaler)
-    time.sleep(0.2)
+    deadline = time.monotonic() + 10
+    while answers[-1][1] != b"[3.0]" and time.monotonic() < deadline:
+        time.sleep(0.01)
     stop.set()
     caller.join()
     assert {status for status, _ in answers} == {200}
