@@ -35,6 +35,8 @@ export const CommandIDs = {
   archive: 'modelreg:archive',
   restore: 'modelreg:restore',
   remove: 'modelreg:delete',
+  archiveModel: 'modelreg:archive-model',
+  removeModel: 'modelreg:delete-model',
   copyReference: 'modelreg:copy-reference',
   insertCode: 'modelreg:insert-code',
   openEndpoint: 'modelreg:open-endpoint',
@@ -51,6 +53,8 @@ export const PALETTE: string[] = [
   CommandIDs.archive,
   CommandIDs.restore,
   CommandIDs.remove,
+  CommandIDs.archiveModel,
+  CommandIDs.removeModel,
   CommandIDs.copyReference,
   CommandIDs.insertCode,
   CommandIDs.openTab
@@ -169,13 +173,17 @@ function versionCommands(context: ICommandContext): ICommand[] {
     row(CommandIDs.deploy, trans.__('Deploy Model…'), (model, endpoint) => deploy(context, model, endpoint)),
     row(CommandIDs.copyReference, trans.__('Copy Model Reference'), model => copy(context, reference(model))),
     row(CommandIDs.insertCode, trans.__('Insert Code That Loads Model'), model => insertCode(context, loadCode(model))),
-    row(CommandIDs.archive, trans.__('Archive Model'), model =>
-      change(context, trans.__('Archiving failed'), 'model archive', model)
+    row(CommandIDs.archive, trans.__('Archive Version'), model =>
+      tell(context, trans.__('Archiving failed'), () => registry.run('model archive', model))
     ),
-    row(CommandIDs.restore, trans.__('Restore Model'), model =>
-      change(context, trans.__('Restoring failed'), 'model restore', model)
+    row(CommandIDs.restore, trans.__('Restore Version'), model =>
+      tell(context, trans.__('Restoring failed'), () => registry.restore(model))
     ),
-    row(CommandIDs.remove, trans.__('Delete Model…'), model => removeVersion(context, model))
+    row(CommandIDs.remove, trans.__('Delete Version…'), model => removeVersion(context, model)),
+    row(CommandIDs.archiveModel, trans.__('Archive All Versions'), ({ name }) =>
+      tell(context, trans.__('Archiving failed'), () => registry.run('model archive', { name }))
+    ),
+    row(CommandIDs.removeModel, trans.__('Delete All Versions…'), ({ name }) => removeModel(context, name))
   ];
 }
 
@@ -245,65 +253,55 @@ async function register(context: ICommandContext, start: IRegistration): Promise
 }
 
 /** Deploy to an endpoint; ask which, unless it is named, and ask about files that can run code. */
-async function deploy({ registry, trans }: ICommandContext, model: IReference, named?: string): Promise<void> {
+async function deploy(context: ICommandContext, model: IReference, named?: string): Promise<void> {
+  const { registry, trans } = context;
   const endpoint = named ?? (await askForEndpoint(trans, model, registry.endpoints));
   if (endpoint === null) {
     return;
   }
-  let error = await attempt(() => registry.deploy(model, endpoint, false));
-  if (error?.error === 'UnsafeModel') {
-    error = await attempt(async () => {
-      if (await askForTrust(trans, await registry.read('model show', model))) {
-        await registry.deploy(model, endpoint, true);
-      }
-    });
-  }
-  if (error) {
-    await showFailure(trans, trans.__('Deploying failed'), error);
+  await tell(context, trans.__('Deploying failed'), async () => {
+    const error = await attempt(() => registry.deploy(model, endpoint, false));
+    if (error && error.error !== 'UnsafeModel') {
+      throw error;
+    }
+    if (error && (await askForTrust(trans, await registry.read('model show', model)))) {
+      await registry.deploy(model, endpoint, true);
+    }
+  });
+}
+
+async function removeVersion(context: ICommandContext, { name, version }: IReference): Promise<void> {
+  const { registry, trans } = context;
+  const title = trans.__('Delete %1:%2 for good?', name, version);
+  const body = trans.__('Its number is never used again. To hide it and keep it, archive it.');
+  if (await confirm(trans, title, body, trans.__('Delete'))) {
+    await tell(context, trans.__('Deleting failed'), () => registry.remove(name, version));
   }
 }
 
-async function change(
-  { registry, trans }: ICommandContext,
-  title: string,
-  verb: 'model archive' | 'model restore',
-  model: IReference
-): Promise<void> {
-  const error = await attempt(() => registry.run(verb, model));
+async function removeModel(context: ICommandContext, name: string): Promise<void> {
+  const { registry, trans } = context;
+  const title = trans.__('Delete %1 with all its versions for good?', name);
+  const body = trans.__('Their numbers are never used again. To hide the model and keep it, archive it.');
+  if (await confirm(trans, title, body, trans.__('Delete'))) {
+    await tell(context, trans.__('Deleting failed'), () => registry.remove(name));
+  }
+}
+
+async function removeEndpoint(context: ICommandContext, name: string): Promise<void> {
+  const { registry, trans } = context;
+  const title = trans.__('Stop and delete endpoint %1?', name);
+  const body = trans.__('Its URL stops answering, and its keys and log are gone. The model stays.');
+  if (await confirm(trans, title, body, trans.__('Stop and delete'))) {
+    await tell(context, trans.__('Stopping failed'), () => registry.stop(name));
+  }
+}
+
+/** Do something, and tell what went wrong. */
+async function tell({ trans }: ICommandContext, title: string, action: () => Promise<unknown>): Promise<void> {
+  const error = await attempt(action);
   if (error) {
     await showFailure(trans, title, error);
-  }
-}
-
-async function removeVersion({ registry, trans }: ICommandContext, { name, version }: IReference): Promise<void> {
-  const isSure = await confirm(
-    trans,
-    trans.__('Delete %1:%2 for good?', name, version),
-    trans.__('Its number is never used again. To hide it and keep it, archive it.'),
-    trans.__('Delete')
-  );
-  const error =
-    isSure &&
-    (await attempt(async () => {
-      await registry.read('model delete', { name, version, yes: true });
-      registry.showVersion(null); // before what is gone is read again
-      await registry.refresh();
-    }));
-  if (error) {
-    await showFailure(trans, trans.__('Deleting failed'), error);
-  }
-}
-
-async function removeEndpoint({ registry, trans }: ICommandContext, name: string): Promise<void> {
-  const isSure = await confirm(
-    trans,
-    trans.__('Stop and delete endpoint %1?', name),
-    trans.__('Its URL stops answering, and its keys and log are gone. The model stays.'),
-    trans.__('Stop and delete')
-  );
-  const error = isSure && (await attempt(() => registry.stop(name)));
-  if (error) {
-    await showFailure(trans, trans.__('Stopping failed'), error);
   }
 }
 

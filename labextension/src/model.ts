@@ -175,6 +175,27 @@ export class RegistryModel implements IDisposable, IModelList {
     }
   }
 
+  /** Bring a version back into lists, and before it the whole model if that is what hides it. Throws a `CallError`. */
+  async restore(model: IReference): Promise<void> {
+    const error = await attempt(() => this.run('model restore', model));
+    if (error && error.error !== 'Conflict') {
+      throw error;
+    }
+    if (error) {
+      await this.read('model restore', { name: model.name });
+      await this.run('model restore', model);
+    }
+  }
+
+  /** Delete a version, or all of a model. Throws a `CallError`. */
+  async remove(name: string, version?: string): Promise<void> {
+    await this.read('model delete', { name, version, yes: true });
+    if (this.openVersion?.name === name) {
+      this.showVersion(null); // before what is gone is read again
+    }
+    await this.refresh();
+  }
+
   /** Stop an endpoint and delete it. Throws a `CallError`. */
   async stop(name: string): Promise<void> {
     await this.run('online-endpoint delete', { name, yes: true });

@@ -154,3 +154,31 @@ test('stopping the endpoint that is open closes it', async () => {
   await registry.stop('churn');
   expect(registry.openEndpoint).toBeNull();
 });
+
+test('restoring a version restores the model that hides it', async () => {
+  const { server, registry } = open();
+  const conflict = new Failing(409, { error: 'Conflict', message: 'The whole model is archived.', detail: '' });
+  let isModelArchived = true;
+  server.answers['model/restore'] = ({ command }: IRequest) => {
+    const isWhole = !(command as { version?: string }).version;
+    isModelArchived &&= !isWhole;
+    return isModelArchived ? conflict : { name: 'churn' };
+  };
+  await registry.restore({ name: 'churn', version: '3' });
+  expect(server.requests.filter(({ path }) => path === 'model/restore').map(({ command }) => command)).toEqual([
+    { name: 'churn', version: '3' },
+    { name: 'churn' },
+    { name: 'churn', version: '3' }
+  ]);
+});
+
+test('deleting the version that is open closes it before anything is read again', async () => {
+  const { server, registry } = open();
+  server.answers['model/show'] = { name: 'churn', version: '3' };
+  server.answers['model/delete'] = { names: ['churn:3'] };
+  registry.showVersion('churn', '3');
+  await until(() => registry.openVersion?.model !== null);
+  const shown = server.count('model/show');
+  await registry.remove('churn', '3');
+  expect([registry.openVersion, server.count('model/show')]).toEqual([null, shown]);
+});

@@ -110,6 +110,12 @@ test('rows are reached by the arrow keys, and by one stop of the Tab key', () =>
   expect(reached).toEqual([1, 2, 2, 1, 0]);
 });
 
+test('the down arrow leads from the search box to the first row', () => {
+  const host = show(models({ models: ['a', 'b'].map(name => ({ name, version: '1' })) }));
+  press(host.querySelector('input'), 'ArrowDown');
+  expect(document.activeElement).toBe(host.querySelector('.jp-modelreg-Row-open'));
+});
+
 test('a row opens its version', () => {
   const onOpen = jest.fn();
   const model = { name: 'churn', version: '3' };

@@ -58,6 +58,7 @@ function SearchRow(props: IModelsProps): JSX.Element {
           spellCheck={false}
           value={props.list.search}
           onChange={event => props.onSearch(event.target.value)}
+          onKeyDown={goToRows}
         />
         {props.list.isBusy && <span className="jp-modelreg-Spinner" />}
       </label>
@@ -71,6 +72,15 @@ function SearchRow(props: IModelsProps): JSX.Element {
       <Button icon={addIcon} label={trans.__('Register model')} onClick={props.onRegister} />
     </div>
   );
+}
+
+/** From the search box the down arrow leads to the first row. */
+function goToRows(event: React.KeyboardEvent<HTMLElement>): void {
+  if (event.key === 'ArrowDown') {
+    const page = event.currentTarget.closest('.jp-modelreg-Page');
+    page?.querySelector<HTMLElement>('.jp-modelreg-Row-open')?.focus();
+    event.preventDefault();
+  }
 }
 
 function NoModels(props: IModelsProps): JSX.Element {

@@ -193,6 +193,7 @@ export interface IHeadingProps {
 /** The top of a page in the panel: the way back, what it is about, and what can be said of it in a word. */
 export function Heading(props: IHeadingProps): JSX.Element {
   const button = React.useRef<HTMLButtonElement>(null);
+  const title = props.title + (props.suffix ?? '');
   React.useEffect(() => takeLostFocus(button.current), []);
   return (
     <header className="jp-modelreg-Heading">
@@ -208,7 +209,7 @@ export function Heading(props: IHeadingProps): JSX.Element {
           <span aria-hidden="true">‹</span>
         </button>
       )}
-      <h2 title={props.title + (props.suffix ?? '')}>
+      <h2 title={title} aria-label={title}>
         <span>{props.title}</span>
         {props.suffix}
       </h2>

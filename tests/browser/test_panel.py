@@ -1,0 +1,104 @@
+"""What only the panel does: reached by keyboard, fit for a narrow sidebar in the dark, and honest when its server part is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_modelreg.commands.model import CreateModel
+from jupyter_modelreg.models import create_model
+from jupyter_modelreg.workspace import Workspace
+
+pytestmark = pytest.mark.browser
+
+LONG = "a-name-" + "that-goes-on-" * 15 + "and-ends"
+
+
+@pytest.fixture
+def models(workspace: Workspace, tmp_path: Path) -> None:
+    """A model with two versions, and one whose name and tags fit no sidebar."""
+    weights = tmp_path / "weights.bin"
+    for content in (b"one", b"two"):
+        weights.write_bytes(content)
+        create_model(workspace, CreateModel(name="churn", path=str(weights), tags={"stage": "dev"}))
+    create_model(workspace, CreateModel(name=LONG, path=str(weights), description=LONG, tags={"key" * 20: "value" * 20}, stage="s" * 60))
+
+
+@pytest.fixture
+def no_server_part(tmp_path: Path) -> None:
+    """Jupyter's configuration when the server part is switched off."""
+    file = tmp_path / "config" / "jupyter_server_config.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"ServerApp": {"jpserver_extensions": {"jupyter_modelreg": False}}}))
+
+
+def open_panel(page: Any) -> Any:
+    """Open the panel by its tab in the sidebar."""
+    page.get_by_role("tab", name="Model Registry").click()
+    return page.locator("#jp-modelreg-panel")
+
+
+def model_rows(page: Any) -> Any:
+    """The list of models."""
+    return page.get_by_role("list", name="Models", exact=True)
+
+
+def overflow(page: Any) -> list[str]:
+    """Return which parts of the panel are wider than the sidebar."""
+    found: list[str] = page.evaluate(
+        """() => [...document.querySelectorAll('.jp-modelreg-Section, .jp-modelreg-Page')]
+            .filter(part => part.scrollWidth > part.clientWidth).map(part => part.className)"""
+    )
+    return found
+
+
+@pytest.mark.usefixtures("models")
+def test_a_model_is_found_opened_and_left_by_keyboard(page: Any) -> None:
+    page.locator(".jp-LauncherCard").first.wait_for()  # it takes the focus when it comes
+    open_panel(page)
+    model_rows(page).get_by_role("button", name=LONG).wait_for()
+    page.keyboard.press("Control+Alt+m")
+    page.keyboard.type("chur")
+    model_rows(page).get_by_role("button", name=LONG).wait_for(state="detached")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="churn:2").wait_for()
+    page.keyboard.press("Enter")  # on the way back, which has the focus
+    model_rows(page).wait_for()
+    assert page.evaluate("document.activeElement.title") == "churn"
+
+
+@pytest.mark.usefixtures("models")
+def test_nothing_overflows_a_narrow_sidebar_in_the_dark(page: Any, picture: Callable[[str], None]) -> None:
+    page.get_by_role("menuitem", name="Settings").click()
+    page.get_by_text("Theme", exact=True).hover()
+    page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
+    open_panel(page)
+    model_rows(page).get_by_role("button").first.wait_for()
+    page.locator("body[data-jp-theme-light='false']").wait_for(state="attached")
+    page.add_style_tag(content=".jp-modelreg-Section { width: 200px !important }")
+    picture("panel-dark-list")
+    assert overflow(page) == []
+    model_rows(page).get_by_role("button", name=LONG).click()
+    page.get_by_role("button", name="Deploy", exact=True).wait_for()
+    picture("panel-dark-version")
+    assert overflow(page) == []
+
+
+@pytest.mark.usefixtures("no_server_part")
+def test_a_missing_server_part_is_answered_with_the_command_that_mends_it(page: Any) -> None:
+    panel = open_panel(page)
+    panel.get_by_role("alert").get_by_text("jupyter server extension enable jupyter_modelreg").wait_for()
+    assert model_rows(page).count() == 0
+
+
+def test_what_another_process_registers_appears_by_itself(page: Any, workspace: Workspace, tmp_path: Path) -> None:
+    open_panel(page)
+    page.get_by_text("%%model_register").wait_for()
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    create_model(workspace, CreateModel(name="churn", path=str(tmp_path / "weights.bin")))
+    model_rows(page).get_by_role("button", name="churn").wait_for(timeout=10_000)  # polling would take thirty seconds
