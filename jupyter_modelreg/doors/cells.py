@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from .arguments import Presentation
     from .magics import ModelRegMagics
 
     T = TypeVar("T")
@@ -58,19 +59,21 @@ def model_register(magics: ModelRegMagics, line: str, cell: str | None = None) -
     fit the model), metrics (--metrics, else a dict "metrics" that the cell assigned), the code, the notebook, its git
     commit and the packages in use. --help lists every option; {name} and $name put Python values into the line.
     """
-    from .magics import Shown, split_words
+    from .magics import present, split_words
 
     given = _parse_register("%model_register" if cell is None else "%%model_register", split_words(line))
     if given is None:
         return None
-    command, own = given
+    command, presentation, own = given
+    if command.file or command.path:
+        _refuse_own(own)
     if command.file:
         model = _register_described(magics, command, cell)
     elif command.path:
         model = _register_files(magics, command, cell or "")
     else:
         model = _register_value(magics, command, own, cell)
-    return Shown(model, html=_card)
+    return present(model, presentation, html=_card)
 
 
 def model_load(magics: ModelRegMagics, line: str) -> Any:
@@ -105,16 +108,19 @@ def model_deploy_cell(magics: ModelRegMagics, line: str, cell: str) -> Any:
     """
     import tempfile
 
-    from .magics import Shown, split_words
+    from .magics import present, split_words
 
     operation = find_operation("model", "deploy")
     given = _asked(lambda: parse_given(build_parser(operation, "%%model_deploy"), operation, _with_endpoint(split_words(line))))
     if given is None:
         return None
+    command, presentation, own = given
+    if own["code"] or own["scoring_script"]:
+        _usage("The cell is the scoring script; --code and --scoring-script go with %model_deploy.")
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder:
         with open(os.path.join(folder, "score.py"), "w", encoding="utf-8") as stream:
             stream.write(cell)
-        return Shown(operation.run(magics.workspace(), given[0].replace(code=folder, scoring_script="score.py")))
+        return present(operation.run(magics.workspace(), command.replace(code=folder, scoring_script="score.py")), presentation)
 
 
 def model_invoke(magics: ModelRegMagics, line: str) -> Any:
@@ -124,28 +130,30 @@ def model_invoke(magics: ModelRegMagics, line: str) -> Any:
     served model's own input example is sent. The answer is plain JSON values. Only the endpoint's name may hold
     ``{name}`` or ``$name``: the rest is Python or JSON already.
     """
+    from .magics import present, split_words
+
+    first, _, rest = line.strip().partition(" ")
+    endpoint, expression = magics.shell.var_expand(first), rest.strip()  # type: ignore[no-untyped-call]
+    if first and not first.startswith("-") and not expression.startswith("-"):
+        value = {"input_data": _as_input(run_cell(magics.shell, expression, magic="%model_invoke"))} if expression else None
+        return _invoke_with(magics, endpoint, value)
+    operation = find_operation("online-endpoint", "invoke")
+    given = _asked(lambda: parse_given(build_parser(operation, "%model_invoke"), operation, split_words(f"{endpoint} {rest}")))
+    if given is None:
+        return None
+    command, presentation, _ = given
+    body = operation.run(magics.workspace(), command).body
+    return present(body, presentation) if presentation.query or presentation.output else body
+
+
+def _invoke_with(magics: ModelRegMagics, endpoint: str, value: Any) -> Any:
+    """Send a request, made of the served model's input example when there is none."""
     import json
 
     from ..commands.online import InvokeOnlineEndpoint
-    from .magics import split_words
 
-    operation = find_operation("online-endpoint", "invoke")
-    first, _, rest = line.strip().partition(" ")
-    endpoint, expression = magics.shell.var_expand(first), rest.strip()  # type: ignore[no-untyped-call]
-    if not first or first.startswith("-") or expression.startswith("-"):
-        parser = build_parser(operation, "%model_invoke")
-        given = _asked(lambda: parse_given(parser, operation, split_words(f"{endpoint} {rest}")))
-        if given is None:
-            return None
-        command = given[0]
-    else:
-        body = (
-            {"input_data": _as_input(run_cell(magics.shell, expression, magic="%model_invoke"))}
-            if expression
-            else _example_for(magics, endpoint)
-        )
-        command = InvokeOnlineEndpoint(name=endpoint, data=json.dumps(body))
-    return operation.run(magics.workspace(), command).body
+    data = json.dumps(_example_for(magics, endpoint) if value is None else value)
+    return find_operation("online-endpoint", "invoke").run(magics.workspace(), InvokeOnlineEndpoint(name=endpoint, data=data)).body
 
 
 model_invoke._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
@@ -263,7 +271,7 @@ def _outside_functions(node: ast.AST) -> list[ast.AST]:
 # --- registering ------------------------------------------------------------------------------------------------------
 
 
-def _parse_register(prog: str, words: list[str]) -> tuple[CreateModel, dict[str, Any]] | None:
+def _parse_register(prog: str, words: list[str]) -> tuple[CreateModel, Presentation, dict[str, Any]] | None:
     operation = find_operation("model", "create")
     parser = build_parser(operation, prog)
     own = parser.add_argument_group("the cell")
@@ -275,7 +283,13 @@ def _parse_register(prog: str, words: list[str]) -> tuple[CreateModel, dict[str,
     if given is None:
         return None
     assert isinstance(given[0], CreateModel)
-    return given[0], given[2]
+    return given[0], given[1], given[2]
+
+
+def _refuse_own(own: dict[str, Any]) -> None:
+    for name in ("var", "sample", "metrics", "allow_pickle"):
+        if own[name]:
+            _usage(f"--{name.replace('_', '-')} goes with a value of Python, not with --path or -f.")
 
 
 def _register_described(magics: ModelRegMagics, command: CreateModel, cell: str | None) -> Any:

@@ -104,7 +104,7 @@ def select(answer: Any, query: str) -> Any:
     Raises
     ------
     InvalidInput
-        If it is no JMESPath expression.
+        If it does not fit the answer, such as the length of a number.
     """
     import jmespath
     from jmespath.exceptions import JMESPathError
@@ -114,7 +114,7 @@ def select(answer: Any, query: str) -> Any:
     except JMESPathError as error:
         from ..errors import InvalidInput
 
-        raise InvalidInput(f"--query {query!r} is no JMESPath expression: {str(error).splitlines()[0]}") from None
+        raise InvalidInput(f"--query {query!r} does not fit this answer: {str(error).splitlines()[0]}") from None
 
 
 def size_text(count: int | None) -> str:

@@ -188,17 +188,17 @@ def run_operation(magics: ModelRegMagics, operation: Operation, words: list[str]
     return present(answer, presentation, empty=empty_text(EMPTY, operation, command), is_row=operation.verb in _BRIEF)
 
 
-def present(answer: Any, presentation: Presentation, *, empty: str = "", is_row: bool = False) -> Any:
+def present(answer: Any, presentation: Presentation, **shown: Any) -> Any:
     """Return an answer that shows itself; plain values with ``--query``; None when ``--output`` made it printed text."""
     from .display import select, to_text
 
     wanted = select(answer, presentation.query) if presentation.query else answer
     if presentation.output:
-        text = to_text(wanted, presentation.output, empty=empty)
+        text = to_text(wanted, presentation.output, empty=shown.get("empty", ""))
         if text:
             print(text)
         return None
-    return wanted if presentation.query else Shown(answer, empty=empty, is_row=is_row)
+    return wanted if presentation.query else Shown(answer, **shown)
 
 
 def draw_progress() -> Callable[[int, int], None]:

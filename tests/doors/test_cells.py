@@ -107,6 +107,10 @@ class TestRegisteringACell:
         assert notebook.run("%%model_register a\nnp.ones(2);") is None
         assert notebook.run("%model_show a").version == "1"
 
+    def test_a_query_gives_plain_values(self, notebook: Notebook) -> None:
+        notebook.run("import numpy as np")
+        assert notebook.run("%%model_register a --query version\nnp.ones(2)") == "1"
+
     def test_only_a_word_of_consent_pickles(self, notebook: Notebook) -> None:
         notebook.run("class Odd:\n    pass")
         error, seen = notebook.fail("%%model_register odd\nOdd()")
@@ -174,6 +178,9 @@ class TestMistakes:
             ("%%model_register x --lable y\nran = 1", "has no option --lable"),
             ("%%model_register x --tag stage\nran = 1", 'takes KEY=VALUE, not "stage"'),
             ("%%model_register x --set tags.a=b\nran = 1", "--set goes with --path and -f"),
+            ("%%model_register x --path y --var z\nran = 1", "--var goes with a value of Python"),
+            ("%model_register -f y.yml --allow-pickle", "--allow-pickle goes with a value of Python"),
+            ("%%model_deploy e --model m --code .\nran = 1", "The cell is the scoring script"),
             ("%%model_register x -f y.yml\nran = 1", "%model_register -f FILE"),
             ("%model_register x", "--var VARIABLE or --path PATH"),
             ("%%model_register x\nawait ran()", "%%model_register cannot await."),
@@ -245,6 +252,7 @@ class TestServing:
         script = "import json\n\ndef init():\n    global factor\n    factor = 3\n\ndef run(raw_data):\n    return [n * factor for n in json.loads(raw_data)]\n"
         assert notebook.run(f"%%model_deploy scaler --model churn:1\n{script}").state == "healthy"
         assert notebook.run("%model_invoke scaler --data [1,2]") == [3, 6]
+        assert notebook.run("%model_invoke scaler --data [1,2] --query [1]") == 6
         assert notebook.run("%online_deployment_list scaler")[0].model == "azureml:churn:1"
         error, seen = notebook.fail(
             "%%model_deploy scaler --model churn\ndef init():\n    raise OSError('no weights')\n\ndef run(raw_data):\n    return 1\n"
