@@ -47,6 +47,7 @@ NOTHING = "Nothing found."
 # What stays whole in a list, however long; other cells end at MAX_CELL characters.
 _WHOLE = {"name", "version", "value", "advice", "help", "model"}
 MAX_CELL = 48
+MAX_WIDTH = 60
 MAX_LISTED = 60  # rows that a notebook shows and keeps; a shell prints all
 
 # Keys that text leaves out of one record: they differ from run to run, or HTML shows them better.
@@ -243,7 +244,8 @@ def _headed(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def _aligned(rows: list[list[str]], *, is_ruled: bool = False) -> str:
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    # One name of two hundred signs pushes its own row aside, not all the others.
+    widths = [min(max(map(_width, column)), MAX_WIDTH) for column in zip(*rows, strict=True)]
     if is_ruled:
         rows[1] = ["-" * width for width in widths]
     return "\n".join(

@@ -49,6 +49,11 @@ class TestTables:
         assert "t=" + "v" * 45 + "…" in row
         assert len(row) == 255 + 2 + 7 + 2 + 12 + 2 + 48
 
+    def test_one_long_name_does_not_widen_the_rows_of_others(self) -> None:
+        lines = to_text([model("n" * 255), model()]).splitlines()
+        assert lines[2].startswith("n" * 255 + "  1 ")
+        assert [len(line) for line in (lines[1], lines[3])] == [60 + 2 + 7 + 2 + 12] * 2
+
     def test_an_empty_list_says_what_it_was_told_to_say(self) -> None:
         assert to_text([], empty="No models yet.") == "No models yet."
         assert to_text([], "json") == "[]"
