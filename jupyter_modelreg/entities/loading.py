@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 50
-MAX_NODES = 100_000  # aliases count each time they are used, so a bomb of them is refused
+MAX_NODES = 20_000  # aliases count each time they are used, so a bomb of them is refused
 
 # Fields that name a file or folder beside the YAML file. Tags and the like may have the same keys and stay as they are.
 _PATH_KEYS = (
@@ -197,6 +197,7 @@ class _Reader:
 
     def __init__(self, name: str, lines: dict[str, int]) -> None:
         self._name, self._lines, self._count = name or "YAML", lines, 0
+        self._constructor = yaml.constructor.SafeConstructor()
 
     def mapping(self, node: yaml.MappingNode, path: str, depth: int) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -226,19 +227,18 @@ class _Reader:
         if node.tag == "tag:yaml.org,2002:null":
             return None
         assert isinstance(node, yaml.ScalarNode)
-        return _scalar(node) if node.style is None else str(node.value)
+        return self._scalar(node) if node.style is None else str(node.value)
 
-
-def _scalar(node: yaml.ScalarNode) -> str:
-    """Return a plain scalar as text that knows its value; what JSON has not, such as a date, stays text."""
-    text = _Text(node.value)
-    try:
-        value = yaml.SafeLoader("").construct_object(node)
-    except ValueError:  # 2026-99-99 looks like a date
-        value = node.value
-    is_json = isinstance(value, (str, int)) or (isinstance(value, float) and value - value == 0.0)
-    text.plain = value if is_json else node.value
-    return text
+    def _scalar(self, node: yaml.ScalarNode) -> str:
+        """Return a plain scalar as text that knows its value; what JSON has not, such as a date, stays text."""
+        text = _Text(node.value)
+        try:
+            value = self._constructor.construct_object(node)
+        except ValueError:  # 2026-99-99 looks like a date
+            value = node.value
+        is_json = isinstance(value, (str, int)) or (isinstance(value, float) and value - value == 0.0)
+        text.plain = value if is_json else node.value
+        return text
 
 
 def _bare(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 from ..entities.model import Signature
@@ -161,19 +162,21 @@ def load_predictor(path: str, flavor: str, signature: Signature | None, *, is_tr
 def _flavor_for(path: str, flavor: str) -> Flavor:
     if not flavor:
         raise InvalidInput(
-            f"{path} has no layout that can be loaded as an object. Read its files there, download it, or serve it with a scoring script."
+            f"{os.path.basename(path)} has no layout that can be loaded as an object. Read its files there, download it, or serve it with a scoring script."
         )
     return get_flavor(flavor)
 
 
-def _asked(tree: Tree) -> list[str]:
-    """Return the flavors to ask: the one a tree names itself, or all."""
+def _asked(tree: Tree) -> Iterator[str]:
+    """Yield the flavors to ask: the one a tree names itself, or all."""
     said = layout.read(tree).get("flavor")
-    return [str(said)] if said else [*_OURS, *_strangers()]
+    return iter([str(said)]) if said else _all()
 
 
-def _strangers() -> list[str]:
-    return [name for name in plugin_names("jupyter_modelreg.flavors") if name not in _OURS]
+def _all() -> Iterator[str]:
+    """Yield every flavor's name, strangers' only when it comes to them."""
+    yield from _OURS
+    yield from (name for name in plugin_names("jupyter_modelreg.flavors") if name not in _OURS)
 
 
 def _misfit(tree: Tree, wanted_type: str) -> str:
@@ -190,7 +193,7 @@ def _misfit(tree: Tree, wanted_type: str) -> str:
 def _save_safely(value: object, folder: str, *, allow_pickle: bool) -> tuple[str, dict[str, Any]]:
     """Save by the first flavor that can hold the object; a pickle is the last, and only on request."""
     reasons = []
-    for name in [name for name in (*_OURS, *_strangers()) if name != "pickle"] + ["pickle"] * allow_pickle:
+    for name in chain((name for name in _all() if name != "pickle"), ["pickle"] if allow_pickle else []):
         flavor = get_flavor(name)
         if flavor.accepts(value):
             try:

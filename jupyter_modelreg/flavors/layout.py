@@ -64,6 +64,7 @@ def detection(tree: Tree, flavor: str) -> Detection | None:
         If it says something that is no signature.
     """
     from . import Detection
+    from .signatures import bound_example
 
     said = read(tree)
     if said.get("flavor") != flavor:
@@ -72,7 +73,7 @@ def detection(tree: Tree, flavor: str) -> Detection | None:
         signature = from_dict(Signature, said["signature"]) if said.get("signature") else None
     except InvalidInput as error:
         raise InvalidInput(f"{NAME}: signature: {error.message}", key="path") from None
-    return Detection(flavor=flavor, signature=signature, input_example=said.get("input_example"))
+    return Detection(flavor=flavor, signature=signature, input_example=bound_example(said.get("input_example")))
 
 
 def detect_by_ending(tree: Tree, flavor: str, *endings: str) -> Detection | None:

@@ -44,14 +44,15 @@ def make_input_example(inputs: Any) -> Any:
 
 
 def bound_example(example: Any) -> Any:
-    """Return the first rows of an example that is JSON already; None when they are too large to be one."""
+    """Return the first rows of an example in JSON's own values; None when they are too large to be one."""
     if isinstance(example, dict) and isinstance(example.get("data"), list):
         example = {**example, **{key: example[key][:EXAMPLE_ROWS] for key in ("data", "index") if key in example}}
     elif isinstance(example, dict):
         example = {name: item[:EXAMPLE_ROWS] if isinstance(item, list) else item for name, item in example.items()}
     elif isinstance(example, list):
         example = example[:EXAMPLE_ROWS]
-    return example if len(json.dumps(example)) <= MAX_EXAMPLE_BYTES else None
+    example = _plain(example)
+    return example if len(json.dumps(example, allow_nan=False)) <= MAX_EXAMPLE_BYTES else None
 
 
 # --- what data looks like -------------------------------------------------------------------------------------------

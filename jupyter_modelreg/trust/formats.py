@@ -372,8 +372,6 @@ _BY_END: dict[str, Callable[[str, Any, int | None], Finding]] = {
 
 
 def _format_of(path: str, head: bytes) -> Callable[[str, Any, int | None], Finding] | None:
-    if looks_like_pickle(head):
-        return None
     by_head = next((judge for magic, judge in _BY_HEAD.items() if head.startswith(magic)), None)
     name = path.rpartition("/")[2]
     return by_head or _BY_NAME.get(name) or _BY_END.get(os.path.splitext(name)[1].lower())

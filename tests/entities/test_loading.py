@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_modelreg.entities import Environment, Model, OnlineDeployment, OnlineEndpoint, Scan, Signature
@@ -255,6 +255,7 @@ def test_what_show_prints_loads_again() -> None:
         assert again.digest is None
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Model,
@@ -270,6 +271,7 @@ def test_every_model_comes_back_from_its_yaml(model: Model) -> None:
     assert again == model.replace(system_metadata=model.system_metadata or None)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_an_entity_or_one_clear_line(text: str) -> None:
     try:

@@ -292,6 +292,14 @@ def test_a_description_with_a_signature_that_is_none_says_so(folder: str) -> Non
         flavors.detect(open_local(folder))
 
 
+def test_an_example_that_is_not_json_is_made_so_and_a_large_one_left_out(folder: str) -> None:
+    described = Path(folder, "modelreg.json")
+    described.write_text('{"flavor": "numpy", "input_example": [NaN, Infinity, 1, 2, 3, 4]}')
+    assert flavors.detect(open_local(folder)).input_example == [None, None, 1]
+    described.write_text(json.dumps({"flavor": "numpy", "input_example": ["x" * 1_000_000]}))
+    assert flavors.detect(open_local(folder)).input_example is None
+
+
 def test_a_flavor_that_is_not_installed_is_named(folder: str) -> None:
     Path(folder, "modelreg.json").write_text('{"flavor": "sklaern"}')
     with pytest.raises(NotFound, match='There is no flavors plugin "sklaern"'):

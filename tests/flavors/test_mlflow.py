@@ -96,10 +96,10 @@ def test_code_that_mlflow_saved_asks_for_trust(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
 
         class Double(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-            def predict(self, context, model_input, params=None):  # hints would be a signature
+            def predict(self, model_input: list[str]) -> list[str]:
                 return model_input
 
-        mlflow.pyfunc.save_model(str(tmp_path / "m"), python_model=Double(), input_example=FRAME.head(2), pip_requirements=["x"])
+        mlflow.pyfunc.save_model(str(tmp_path / "m"), python_model=Double(), pip_requirements=["x"])
     scan = scan_tree(open_local(str(tmp_path / "m")))
     assert scan.verdict == "unknown-names"
     assert any("cloudpickle" in line for line in scan.findings)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -128,6 +128,7 @@ def test_a_large_sparse_matrix_is_not_made_whole() -> None:
     assert make_input_example(scipy.sparse.csr_matrix((1_000_000, 1_000))) == [[0.0] * 1000] * 3
 
 
+@settings(deadline=None)
 @given(npst.arrays(st.sampled_from(["i1", "u8", "f2", "f8", "?", "U3", "M8[s]"]), npst.array_shapes(max_dims=3, max_side=4)))
 def test_every_array_has_a_signature_and_an_example_in_json(array: Any) -> None:
     spec = infer_signature(array).inputs[0]

@@ -300,6 +300,7 @@ ODD: dict[str, bytes] = {
     "overlap.safetensors": safetensors({"a": tensor(0, 8), "b": tensor(4, 12)}, bytes(12)),
     "gap.safetensors": safetensors({"a": tensor(0, 8), "b": tensor(12, 20)}, bytes(20)),
     "wrong_size.safetensors": safetensors({"a": tensor(0, 8, shape=3)}, bytes(8)),
+    "like_a_pickle.safetensors": safetensors(json.dumps({"a": tensor(0, 9)}).encode().ljust(0x280), bytes(9)),
     "negative.safetensors": safetensors({"a": tensor(-8, 0)}),
     "twice.safetensors": safetensors(b'{"a": {"dtype":"F32","shape":[0],"data_offsets":[0,0]}, "a": 1}'),
     "nested.safetensors": safetensors(b"[" * 100_000),

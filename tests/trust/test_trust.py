@@ -112,7 +112,7 @@ def test_a_deep_pickle_is_read_without_recursion(tmp_path: Path) -> None:
 
 
 def test_a_file_that_kills_the_inspector_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    many = b"\x80\x04" + b"(" + b"]" * 40_000_000  # three gigabytes of lists
+    many = b"\x80\x04" + b"(" + b"\x8f" * 12_000_000  # three gigabytes of sets
     (tmp_path / "a_many.pkl").write_bytes(many + b"cos\nsystem\n.")
     (tmp_path / "b_evil.pkl").write_bytes(evil())
     scan = scan_tree(open_local(str(tmp_path)))
