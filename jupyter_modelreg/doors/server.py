@@ -15,8 +15,8 @@ import asyncio
 import contextlib
 import json
 import os
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from http.client import responses
 from typing import Any
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 CHANGE_EVENT = "https://events.jupyter.org/jupyter_modelreg/change/v1"
 MAX_BODY_BYTES = 17 << 20  # a request to an endpoint, which takes 16 MB, and the words around it
-THREADS = 32
+AT_ONCE = 32  # operations; more wait
 AUTH_RESOURCE = "modelreg"
 
 _EVENT_SCHEMA = {
@@ -209,8 +209,8 @@ class ModelRegistryExtension(ExtensionApp):
     watch_seconds = Float(0.5, help="Time between two looks for changes that others made.").tag(config=True)
 
     def initialize_settings(self) -> None:
-        """Make the threads and announce the event."""
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="modelreg")
+        """Make what the handlers need and announce the event."""
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._watching: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._running = 0
@@ -233,12 +233,11 @@ class ModelRegistryExtension(ExtensionApp):
         self._watching = asyncio.ensure_future(self._watch())
 
     async def stop_extension(self) -> None:
-        """Stop watching. What runs is finished, nothing new begins; endpoints go on, they are processes of their own."""
+        """Stop watching. What still runs ends with the server, as in a crash; endpoints go on, being processes of their own."""
         if self._watching:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def current_activity(self) -> int:
         """Return how many operations run, so that nobody culls the server meanwhile."""
@@ -261,7 +260,8 @@ class ModelRegistryExtension(ExtensionApp):
         """Run something slow off the event loop."""
         self._running += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+            async with self._slots:
+                return await _in_daemon(function, *arguments)
         finally:
             self._running -= 1
 
@@ -271,25 +271,44 @@ class ModelRegistryExtension(ExtensionApp):
 
     async def _watch(self) -> None:
         changes, trouble = Changes(self.open), ""
-        thread = ThreadPoolExecutor(1, thread_name_prefix="modelreg-watch")  # slow operations do not hold it up
-        try:
-            while True:
-                self._wake.clear()
-                try:
-                    if await asyncio.get_running_loop().run_in_executor(thread, changes.have_come):
-                        self._emit()
-                    trouble = ""
-                except Exception as error:  # a watch that died would leave every panel stale without a word
-                    if repr(error) != trouble:  # said once, not twice a second
-                        self.log.warning("The registry cannot be watched: %s", error, exc_info=not isinstance(error, ModelRegistryError))
-                    trouble = repr(error)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self.watch_seconds)
-        finally:
-            thread.shutdown(wait=False)
+        while True:
+            self._wake.clear()
+            try:
+                if await _in_daemon(changes.have_come):  # beside the slots, which slow operations may fill
+                    self._emit()
+                trouble = ""
+            except Exception as error:  # a watch that died would leave every panel stale without a word
+                if repr(error) != trouble:  # said once, not twice a second
+                    self.log.warning("The registry cannot be watched: %s", error, exc_info=not isinstance(error, ModelRegistryError))
+                trouble = repr(error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self.watch_seconds)
 
     def _emit(self) -> None:
         self.change += 1
         assert self.serverapp
         assert self.serverapp.event_logger
         self.serverapp.event_logger.emit(schema_id=CHANGE_EVENT, data={"change": self.change})
+
+
+async def _in_daemon(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in a thread that nobody waits for at exit: a server that is told to stop stops."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+
+    def settle(set_it: Callable[[Any], None], value: Any) -> None:
+        if not answer.done():  # cancelled meanwhile
+            set_it(value)
+
+    def work() -> None:
+        try:
+            value = function(*arguments)
+        except BaseException as error:
+            outcome: tuple[Callable[[Any], None], Any] = (answer.set_exception, error)
+        else:
+            outcome = (answer.set_result, value)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=work, name="modelreg", daemon=True).start()
+    return await answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,22 +40,38 @@ def ml_client(az: Az) -> MLClient:
     return MLClient.from_config(credential=None)
 
 
-@pytest.fixture
-def mlflow_model(tmp_path: Path) -> Path:
-    """``mlflow-model``: a folder that mlflow itself saved, with ``model.pkl`` in it."""
-    folder = tmp_path / "mlflow-model"
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that mlflow itself saved, with ``model.pkl`` in it."""
+    folder = tmp_path_factory.mktemp("saved") / "mlflow-model"
     with _quiet_mlflow() as mlflow:
         mlflow.sklearn.save_model(_trained(), folder, serialization_format="pickle")
     return folder
 
 
 @pytest.fixture
-def run_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A finished MLflow run with a model under ``model``."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    with _quiet_mlflow() as mlflow, mlflow.start_run() as run:
-        mlflow.sklearn.log_model(_trained(), name="model", serialization_format="pickle")
-    return str(run.info.run_id)
+def mlflow_model(saved: Path, tmp_path: Path) -> Path:
+    """The same as ``mlflow-model`` in the working directory."""
+    return Path(shutil.copytree(saved, tmp_path / "mlflow-model"))
+
+
+@pytest.fixture(scope="session")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A tracking store, which takes MLflow seconds to make, and a finished run in it with a model under ``model``."""
+    folder = tmp_path_factory.mktemp("tracked")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # artifacts go below the working directory
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        with _quiet_mlflow() as mlflow, mlflow.start_run() as run:
+            mlflow.sklearn.log_model(_trained(), name="model", serialization_format="pickle")
+    return f"sqlite:///{folder / 'mlflow.db'}", str(run.info.run_id)
+
+
+@pytest.fixture
+def run_id(tracked: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The run, in the store that MLflow asks."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracked[0])
+    return tracked[1]
 
 
 @contextmanager

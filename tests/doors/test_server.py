@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -463,13 +465,35 @@ def _wait_until(happened: Callable[[], bool]) -> None:
 
 def test_the_server_ends_at_once_and_without_complaint(server: Server) -> None:
     assert server.ask("jupyter-modelreg/model/list")[0] == 200
+    os.mkfifo(server.folder / "model.yml")
+    threading.Thread(target=_ask_in_vain, args=(server,), daemon=True).start()
+    writer = _open_once_read(server.folder / "model.yml")  # an operation that waits for ever
     start = time.monotonic()
     server.process.terminate()
     assert server.process.wait(timeout=20) == 0
     assert time.monotonic() - start < 5
+    os.close(writer)
     said = server.log.read_text()
     assert "Traceback" not in said
     assert "never retrieved" not in said
+
+
+def _open_once_read(pipe: Path) -> int:
+    """Open a pipe for writing as soon as somebody reads it."""
+    found: list[int] = []
+
+    def is_read() -> bool:
+        with contextlib.suppress(OSError):
+            found.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(found)
+
+    _wait_until(is_read)
+    return found[0]
+
+
+def _ask_in_vain(server: Server) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        server.ask("jupyter-modelreg/model/create", {"file": "model.yml"})
 
 
 def test_loading_the_extension_costs_the_server_no_heavy_import() -> None:
