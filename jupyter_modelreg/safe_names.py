@@ -186,7 +186,7 @@ ALLOWED_NAMES = frozenset(
 # Modules whose classes keep state and call nothing named in the file. Cython writes __pyx_unpickle_X beside class X.
 # Left out of scikit-learn: parts no fitted model holds, which test, fetch, draw, connect, or carry other libraries.
 _CLASS = r"(_?[A-Z]\w*|__pyx_unpickle_\w+)"
-_SKLEARN_UTILS = "_bunch|_metadata_requests|_weight_vector|_tags|_encode|_random|_typedefs|_seq_dataset|_repr_html|_isfinite"
+_SKLEARN_UTILS = "_bunch|_metadata_requests|_weight_vector|_tags|_seq_dataset"
 _NO_MODEL = rf"externals|datasets|callback|experimental|conftest|_\w*build\w*|_cyutility|utils(?!\.({_SKLEARN_UTILS})\b)"
 _ALLOWED_PATTERNS = re.compile(
     "|".join(

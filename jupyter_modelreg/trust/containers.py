@@ -30,7 +30,7 @@ def container_of(head: bytes) -> str | None:
     """Return the kind of container that a file's first bytes announce."""
     if head[:4] in (b"PK\x03\x04", _ZIP_END):
         return "zip"
-    if head[257:262] == b"ustar":
+    if head[257:262] == b"ustar" or _has_tar_checksum(head):
         return "tar"
     if head[:2] == b"\x1f\x8b":
         return "gzip"
@@ -41,6 +41,12 @@ def container_of(head: bytes) -> str | None:
     if head[:1] == b"\x78" and len(head) > 1 and head[1] in (0x01, 0x5E, 0x9C, 0xDA):
         return "zlib"
     return next((name for magic, name in _UNREADABLE.items() if head.startswith(magic)), None)
+
+
+def _has_tar_checksum(head: bytes) -> bool:
+    """Say whether a file begins with a tar header, which the oldest tars have no magic word for."""
+    said = head[148:156].strip(b" \0")
+    return len(head) >= 512 and said.isdigit() and int(said[:8]) == int(f"{sum(head[:148]) + sum(head[156:512]) + 256:o}")
 
 
 def has_zip_end(stream: Any) -> bool:

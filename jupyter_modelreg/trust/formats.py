@@ -366,6 +366,8 @@ _BY_NAME: dict[str, Callable[[str, Any, int | None], Finding]] = {
 _BY_END: dict[str, Callable[[str, Any, int | None], Finding]] = {
     ".safetensors": _inspect_safetensors,
     ".onnx": _inspect_onnx,
+    ".h5": _inspect_hdf,  # what a file begins with is left to whoever made it
+    ".hdf5": _inspect_hdf,
     ".yaml": _inspect_yaml,
     ".yml": _inspect_yaml,
 }

@@ -138,6 +138,22 @@ def hidden_in_a_structure() -> bytes:
     return wrapped_array(dtype("V8", build), 100, text("numpy_array_alignment_bytes") + b"K\x10", evil() + b"N." + bytes(800))
 
 
+def hidden_in_a_frame() -> bytes:
+    """A frame goes on behind an array's description; the array's bytes come after the whole frame."""
+    array = wrapped_array(dtype("u1"), 3, text("numpy_array_alignment_bytes") + b"K\x10", b"")[2:]
+    code = array + b"0" + SYSTEM + b"."
+    return b"\x80\x04\x95" + struct.pack("<Q", len(code)) + code + b"\x01\xff" + b"abc"
+
+
+def old_tar(name: str, content: bytes) -> bytes:
+    """A tar from before the magic word, as torch wrote its first files."""
+    head = bytearray(tarred(name, content))
+    head[257:265] = bytes(8)
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head[:512])
+    return bytes(head)
+
+
 def pytorch_legacy() -> bytes:
     magic = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2) + pickle.dumps(1001, protocol=2) + pickle.dumps({}, protocol=2)
     return magic + evil(2) + pickle.dumps([], protocol=2)
@@ -238,6 +254,7 @@ RUNS: dict[str, bytes] = {
     "array_first.joblib|joblib": joblibbed([np.arange(1000.0), Payload(os.system, COMMAND)]),
     "object_array.joblib|joblib": joblibbed(np.array([Payload(os.system, COMMAND)], dtype=object)),
     "object_array_hides.joblib|joblib": hidden_in_an_object_array(),
+    "frame_hides.joblib|joblib": hidden_in_a_frame(),
     "structure_hides.joblib|joblib": hidden_in_a_structure(),
     "object.npy|npy": npy(Payload(os.system, COMMAND)),
     "double_quotes.npy|npy": npy(Payload(os.system, COMMAND), b'{"descr": "|O", "fortran_order": False, "shape": (1,), }\n'),
@@ -263,6 +280,7 @@ ODD: dict[str, bytes] = {
     .replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"),
     "bundle.tar": tarred("b.pkl", evil()),
     "bundle.tar.gz": gzip.compress(tarred("b.pkl", evil())),
+    "old.bin": old_tar("pickle", evil(2)),
     "link.tar": tarred("b", b"", tarfile.SYMTYPE, "/etc/passwd"),
     "up.tar": tarred("../b", b"x"),
     "slip.zip": zipped({"../../up.txt": b"x"}),
@@ -281,6 +299,7 @@ ODD: dict[str, bytes] = {
     "disguised.keras": zipped({"config.json": b'{"cl\\u0061ss_name" : "L\\u0061mbda"}', "metadata.json": b"{}"}),
     "function.keras": zipped({"config.json": json.dumps({"config": {"activation": KERAS_FUNCTION}}).encode(), "metadata.json": b"{}"}),
     "layer.h5": b"\x89HDF\r\n\x1a\n" + bytes(90) + b'model_config {"config": {"class_name" : "Lambda", "code": "4w"}}',
+    "behind.h5": bytes(512) + b"\x89HDF\r\n\x1a\n" + b'model_config {"class_name": "Lambda"}',
     "graph/saved_model.pb": b"\x08\x01",
     "outside.onnx": onnx_model(location="../../etc/passwd"),
     "absolute.onnx": onnx_model(location="/etc/passwd"),
