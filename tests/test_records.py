@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_modelreg.entities.model import CreationContext, Model, Signature
@@ -209,6 +209,7 @@ MODELS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(MODELS)
 def test_a_record_comes_back_from_its_own_json(model: Model) -> None:
     assert from_dict(Model, json.loads(json.dumps(model.to_dict())), drop_read_only=False) == model
@@ -217,6 +218,7 @@ def test_a_record_comes_back_from_its_own_json(model: Model) -> None:
 COMMANDS = sorted({operation.command for operation in OPERATIONS}, key=lambda kind: kind.__name__)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([Model, *COMMANDS]), st.data())
 def test_any_plain_values_make_a_record_or_one_clear_error(kind: type[Record], data: st.DataObject) -> None:
     keys = st.sampled_from([item.key for item in fields(kind)] or ["x"]) | TEXT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_modelreg.errors import InvalidReference
@@ -191,11 +191,13 @@ BUILT = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(BUILT)
 def test_what_is_printed_is_understood_again(reference: Reference) -> None:
     assert parse_reference(str(reference)) == reference
 
 
+@settings(deadline=None)
 @given(st.text() | st.lists(WORDS | st.text(max_size=3), max_size=12).map("".join))
 def test_any_text_is_a_reference_that_prints_itself_or_one_clear_error(text: str) -> None:
     try:
@@ -205,6 +207,7 @@ def test_any_text_is_a_reference_that_prints_itself_or_one_clear_error(text: str
     assert parse_reference(str(reference)) == reference
 
 
+@settings(deadline=None)
 @given(st.text() | st.lists(WORDS | st.text(max_size=3), max_size=12).map("".join))
 def test_no_path_inside_a_store_ever_climbs(text: str) -> None:
     try:

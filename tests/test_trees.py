@@ -6,7 +6,7 @@ import io
 from typing import BinaryIO
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_modelreg.errors import InvalidInput
@@ -56,6 +56,7 @@ SEGMENTS = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_charac
 PATHS = st.lists(SEGMENTS, min_size=1, max_size=3).map("/".join)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(PATHS, st.binary(max_size=20), min_size=1, max_size=6))
 def test_any_tree_is_kept_whole_whatever_its_files_are_called(files: dict[str, bytes]) -> None:
     import tempfile
@@ -73,6 +74,7 @@ def test_any_tree_is_kept_whole_whatever_its_files_are_called(files: dict[str, b
         assert store.import_tree(reordered).digest == manifest.digest
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_a_path_that_passes_stays_below_where_it_is_joined(path: str) -> None:
     import posixpath

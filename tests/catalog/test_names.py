@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_modelreg.catalog.names import check_model, check_model_name, check_tag, check_version
@@ -75,6 +75,7 @@ def test_a_model_is_checked_in_all_three() -> None:
             check_model(model)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80), st.text(max_size=20))
 def test_every_name_and_version_that_pass_can_be_written_as_a_reference(name: str, version: str) -> None:
     try:
