@@ -96,6 +96,8 @@ def _start(workspace: Workspace, deployment: OnlineDeployment, plan: WorkerPlan,
         if no_wait:
             return
     workspace.catalog.put_deployment(deployment.replace(provisioning_state="Succeeded"), process)
+    if old:
+        _end(old)
 
 
 def _record_and_wait(
@@ -164,9 +166,9 @@ def _only_starter(folder: str) -> Iterator[None]:
         yield
 
 
-def _remove_runs(folder: str, *, but: str | None, grace_seconds: float | None = None) -> None:
+def _remove_runs(folder: str, *, but: str | None) -> None:
     """Stop and remove every run of a deployment but one; the folder too when none remains."""
-    from .compute import GRACE_SECONDS, stop_process
+    from .compute import stop_process
     from .worker import read_identity
 
     for name in _listed(folder):
@@ -174,7 +176,7 @@ def _remove_runs(folder: str, *, but: str | None, grace_seconds: float | None = 
         if name.startswith("run-") and name != but:
             identity = read_identity(run)
             if identity:
-                stop_process(identity, grace_seconds=GRACE_SECONDS if grace_seconds is None else grace_seconds)
+                stop_process(identity, grace_seconds=DELETE_SECONDS)
             _remove_folder(run)
     if not but:
         _remove_folder(folder)
@@ -182,9 +184,14 @@ def _remove_runs(folder: str, *, but: str | None, grace_seconds: float | None = 
 
 def remove_deployment(workspace: Workspace, endpoint_name: str, name: str) -> None:
     """Forget a deployment, so that who is starting it gives up; stop its processes and remove its files."""
+    from .compute import stop_process
+
+    deployment = OnlineDeployment(name=name, endpoint_name=endpoint_name)
+    process = _process_of(workspace, deployment)
     workspace.catalog.delete_deployment(endpoint_name, name)
-    folder = _deployment_folder(workspace, OnlineDeployment(name=name, endpoint_name=endpoint_name))
-    _remove_runs(folder, but=None, grace_seconds=DELETE_SECONDS)
+    if process:
+        stop_process(_identity(process), grace_seconds=DELETE_SECONDS)
+    _remove_runs(_deployment_folder(workspace, deployment), but=None)
 
 
 def remove_endpoint(workspace: Workspace, name: str) -> None:

@@ -56,10 +56,7 @@ def create_endpoint(workspace: Workspace, command: CreateOnlineEndpoint) -> Onli
     Unavailable
         If the model's process does not start; its own words are in ``detail`` and in the log. Nothing remains.
     """
-    endpoint = _endpoint_described_by(command)
-    if command.model:
-        _resolve_model(workspace, command.model)  # a wrong name shall leave no endpoint behind
-    created = put_new_endpoint(workspace, endpoint)
+    created = put_new_endpoint(workspace, _endpoint_described_by(command))
     if not command.model:
         return created
     deployment = OnlineDeployment(name=DEFAULT_DEPLOYMENT, endpoint_name=created.name, model=command.model)
@@ -92,7 +89,6 @@ def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
         model=str(wanted),
         code_configuration=_code_of(command.code, command.scoring_script),
     )
-    _resolve_model(workspace, deployment.model)
     if is_new:
         put_new_endpoint(workspace, OnlineEndpoint(name=endpoint_name))
     try:

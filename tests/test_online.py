@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_modelreg.commands.model import CreateModel, DeleteModel
+from jupyter_modelreg.commands.model import CreateModel, DeleteModel, ListModels
 from jupyter_modelreg.commands.online import (
     CreateOnlineDeployment,
     CreateOnlineEndpoint,
@@ -31,7 +31,7 @@ from jupyter_modelreg.commands.online import (
     UpdateOnlineEndpoint,
 )
 from jupyter_modelreg.errors import Conflict, InvalidInput, NotFound, NotYet, Unavailable, UnsafeModel
-from jupyter_modelreg.models import create_model, delete_model, register_object
+from jupyter_modelreg.models import create_model, delete_model, list_models, register_object
 from jupyter_modelreg.online import (
     _endpoint_name_for,
     create_deployment,
@@ -160,6 +160,16 @@ def test_a_model_that_is_gone_or_never_was_is_not_deployed(workspace: Workspace,
 )
 def test_an_endpoint_is_named_after_its_model(model: str, endpoint: str) -> None:
     assert _endpoint_name_for(model) == endpoint
+
+
+def test_a_wrong_endpoint_registers_no_model(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "fresh.txt").write_text("x")
+    create_endpoint(workspace, CreateOnlineEndpoint(name="taken"))
+    for name, error in (("x", InvalidInput), ("taken", Conflict)):
+        with pytest.raises(error):
+            create_endpoint(workspace, CreateOnlineEndpoint(name=name, model="./fresh.txt"))
+    assert list_models(workspace, ListModels()) == []
+    assert [item.name for item in list_endpoints(workspace, ListOnlineEndpoints())] == ["taken"]
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, 12_700_140_709])
