@@ -241,11 +241,8 @@ async function register(context: ICommandContext, start: IRegistration): Promise
   let error: CallError | null = null;
   while ((form = await askForModel(trans, form, error))) {
     const command = toCreateModel(form);
-    error = await attempt(async () => {
-      const model = await registry.run('model create', command);
-      showPanel(context);
-      registry.showVersion(model.name ?? null, model.version);
-    });
+    showPanel(context);
+    error = await attempt(() => registry.register(command));
     if (!error) {
       return;
     }
@@ -259,6 +256,7 @@ async function deploy(context: ICommandContext, model: IReference, named?: strin
   if (endpoint === null) {
     return;
   }
+  showPanel(context);
   await tell(context, trans.__('Deploying failed'), async () => {
     const error = await attempt(() => registry.deploy(model, endpoint, false));
     if (error && error.error !== 'UnsafeModel') {

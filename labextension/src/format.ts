@@ -1,5 +1,7 @@
 /** How things are written: pure functions from records to text. */
 
+import { Time } from '@jupyterlab/coreutils';
+
 import type { IModel, IOnlineDeployment, ISignature } from './schema';
 
 /** A name and a version, as a deployment names its model. */
@@ -24,29 +26,9 @@ export function formatSize(bytes: number | undefined): string {
   return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)} ${SIZE_UNITS[unit]}`;
 }
 
-const AGE_STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
-  ['year', 31_557_600],
-  ['month', 2_629_800],
-  ['day', 86_400],
-  ['hour', 3600],
-  ['minute', 60],
-  ['second', 1]
-];
-
-/** Write how long ago something was, in the page's language; `now` is milliseconds since 1970. */
-export function formatAge(time: string | undefined, now: number, language?: string): string {
-  const then = Date.parse(time ?? '');
-  if (Number.isNaN(then)) {
-    return '';
-  }
-  const seconds = Math.max(0, (now - then) / 1000);
-  const words = new Intl.RelativeTimeFormat(language, {
-    numeric: 'auto',
-    style: 'short'
-  });
-  const [unit, length] =
-    AGE_STEPS.find(([, length]) => seconds >= length && length > 1) ?? AGE_STEPS[AGE_STEPS.length - 1];
-  return unit === 'second' ? words.format(0, 'second') : words.format(-Math.floor(seconds / length), unit);
+/** Write how long ago something was, in the page's language. */
+export function formatAge(time: string | undefined): string {
+  return time ? Time.formatHuman(time, 'short') : '';
 }
 
 /** Write a metric with at most four digits that count. */

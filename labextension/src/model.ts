@@ -13,7 +13,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 import { Answer, attempt, call, CallError, Command, fetchStatus, IStatus, OperationName, toCallError } from './call';
 import { EndpointModel } from './endpoint';
 import type { IReference } from './format';
-import { IModel, IOnlineDeployment, IOnlineEndpoint, OPERATIONS } from './schema';
+import { IModel, IOnlineDeployment, IOnlineEndpoint } from './schema';
 import { CHANGE_EVENT } from './tokens';
 import { VersionModel } from './version';
 
@@ -39,6 +39,8 @@ export interface IModelList {
   isBusy: boolean;
   isLoaded: boolean;
   error: CallError | null;
+  /** Names of models whose files are being copied. */
+  registering: ReadonlySet<string>;
 }
 
 export interface IRegistryOptions {
@@ -59,6 +61,7 @@ export class RegistryModel implements IDisposable, IModelList {
   isLoaded = false;
   error: CallError | null = null;
   status: IStatus | null = null;
+  readonly registering = new Set<string>();
   /** Names of endpoints that are being deployed to, and by which model. */
   readonly pending = new Map<string, string>();
   /** What the panel has open, if anything. */
@@ -145,15 +148,27 @@ export class RegistryModel implements IDisposable, IModelList {
   /** Run an operation, then read what it changed. Throws a `CallError`. */
   async run<N extends OperationName>(name: N, command: Command<N>): Promise<Answer<N>> {
     const answer = await this.read(name, command);
-    if (OPERATIONS[name].method === 'POST') {
-      await this.refresh();
-    }
+    await this.refresh();
     return answer;
   }
 
   /** Run an operation and leave the lists as they are. Throws a `CallError`. */
   read<N extends OperationName>(name: N, command: Command<N>): Promise<Answer<N>> {
     return call(this._options.serverSettings, name, command);
+  }
+
+  /** Register what a command describes and open it. Throws a `CallError`. */
+  async register(command: Command<'model create'>): Promise<void> {
+    const name = command.name ?? '';
+    this.registering.add(name);
+    this._changed.emit();
+    try {
+      const model = await this.run('model create', command);
+      this.showVersion(name, model.version);
+    } finally {
+      this.registering.delete(name);
+      this._changed.emit();
+    }
   }
 
   /** Serve a version at an endpoint and open that endpoint. Throws a `CallError`. */
@@ -190,7 +205,7 @@ export class RegistryModel implements IDisposable, IModelList {
   /** Delete a version, or all of a model. Throws a `CallError`. */
   async remove(name: string, version?: string): Promise<void> {
     await this.read('model delete', { name, version, yes: true });
-    if (this.openVersion?.name === name) {
+    if (this.openVersion?.name === name && (!version || this.openVersion.version === version)) {
       this.showVersion(null); // before what is gone is read again
     }
     await this.refresh();
@@ -198,7 +213,15 @@ export class RegistryModel implements IDisposable, IModelList {
 
   /** Stop an endpoint and delete it. Throws a `CallError`. */
   async stop(name: string): Promise<void> {
-    await this.run('online-endpoint delete', { name, yes: true });
+    this.endpoints = this.endpoints.map(row =>
+      row.endpoint.name === name ? { ...row, endpoint: { ...row.endpoint, state: 'stopping' } } : row
+    );
+    this._changed.emit();
+    try {
+      await this.read('online-endpoint delete', { name, yes: true });
+    } finally {
+      await this.refresh();
+    }
     if (this.openEndpoint?.name === name) {
       this.showEndpoint(null);
     }

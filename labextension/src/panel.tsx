@@ -124,7 +124,11 @@ function versionTab(options: IPanelOptions, reference: IReference): MainAreaWidg
     </UseSignal>
   );
   content.addClass('jp-modelreg-Tab');
-  content.disposed.connect(() => model.dispose());
+  const watching = options.registry.watch();
+  content.disposed.connect(() => {
+    watching.dispose();
+    model.dispose();
+  });
   const tab = new MainAreaWidget({ content });
   tab.toolbar.hide();
   tab.id = tabId(reference);

@@ -2,7 +2,6 @@ import { expect, test } from '@jest/globals';
 
 import {
   endpointNameFor,
-  formatAge,
   formatJson,
   formatNumber,
   formatSize,
@@ -25,22 +24,6 @@ test.each([
   [123_456_789_000, '123 GB']
 ])('%s bytes are written %s', (bytes, text) => {
   expect(formatSize(bytes)).toBe(text);
-});
-
-const NOW = Date.parse('2026-11-25T12:00:00Z');
-
-test.each([
-  ['2026-11-25T11:59:30Z', 'now'],
-  ['2026-11-25T11:58:59Z', '1 min. ago'],
-  ['2026-11-25T09:00:00Z', '3 hr. ago'],
-  ['2026-11-24T11:00:00Z', 'yesterday'],
-  ['2026-08-01T00:00:00Z', '3 mo. ago'],
-  ['2020-01-01T00:00:00Z', '6 yr. ago'],
-  ['2026-11-25T12:00:05Z', 'now'],
-  [undefined, ''],
-  ['no time', '']
-])('what was made at %s is %s', (time, text) => {
-  expect(formatAge(time, NOW, 'en')).toBe(text);
 });
 
 test('a metric is written with at most four digits that count, a whole number as it is', () => {

@@ -147,11 +147,15 @@ test('a refused deployment leaves nothing pending and opens nothing', async () =
   expect([registry.pending.size, registry.openEndpoint]).toEqual([0, null]);
 });
 
-test('stopping the endpoint that is open closes it', async () => {
+test('stopping the endpoint that is open is shown and closes it', async () => {
   const { server, registry } = open();
   server.answers['online-endpoint/delete'] = { names: ['churn'] };
+  server.answers['online-endpoint/list'] = [{ name: 'churn', state: 'healthy' }];
+  await registry.refresh();
   registry.showEndpoint('churn');
-  await registry.stop('churn');
+  const stopped = registry.stop('churn');
+  expect(registry.endpoints[0].endpoint.state).toBe('stopping');
+  await stopped;
   expect(registry.openEndpoint).toBeNull();
 });
 
@@ -181,4 +185,16 @@ test('deleting the version that is open closes it before anything is read again'
   const shown = server.count('model/show');
   await registry.remove('churn', '3');
   expect([registry.openVersion, server.count('model/show')]).toEqual([null, shown]);
+});
+
+test('registering is shown while it lasts, and opens the version', async () => {
+  const { server, registry } = open();
+  const registering: string[][] = [];
+  server.answers['model/create'] = () => {
+    registering.push([...registry.registering]);
+    return { name: 'churn', version: '4' };
+  };
+  await registry.register({ name: 'churn', path: 'model.onnx' });
+  expect([registering, registry.registering.size]).toEqual([[['churn']], 0]);
+  expect([registry.openVersion?.name, registry.openVersion?.version]).toEqual(['churn', '4']);
 });

@@ -65,6 +65,7 @@ function models(list: Partial<IModelList>, onOpen = jest.fn()): JSX.Element {
     isBusy: false,
     isLoaded: true,
     error: null,
+    registering: new Set(),
     ...list
   };
   const idle = (): void => undefined;

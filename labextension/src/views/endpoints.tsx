@@ -80,6 +80,7 @@ export function State(props: { state: string | undefined; trans: TranslationBund
     healthy: trans.__('healthy'),
     unhealthy: trans.__('unhealthy'),
     failed: trans.__('failed'),
+    stopping: trans.__('stopping'),
     stopped: trans.__('stopped'),
     empty: trans.__('empty')
   };

@@ -32,6 +32,9 @@ export function Models(props: IModelsProps): JSX.Element {
   return (
     <div className="jp-modelreg-Page">
       <SearchRow {...props} />
+      {[...props.list.registering].map(name => (
+        <Busy key={name} label={trans.__('Registering %1 …', name)} />
+      ))}
       {props.list.error && <Failure error={props.list.error} trans={trans} />}
       {!props.list.isLoaded && !props.list.error && <Busy label={trans.__('Loading models …')} />}
       {props.list.isLoaded && !props.list.models.length && <NoModels {...props} />}
@@ -110,7 +113,6 @@ function NoModels(props: IModelsProps): JSX.Element {
 }
 
 function ModelRows(props: IModelsProps): JSX.Element {
-  const now = Date.now();
   return (
     <ul className="jp-modelreg-Rows" aria-label={props.trans.__('Models')} onKeyDown={moveFocus}>
       {props.list.models.map((model, index) => (
@@ -119,7 +121,6 @@ function ModelRows(props: IModelsProps): JSX.Element {
           model={model}
           title={model.name ?? ''}
           note={props.trans.__('v%1', model.version)}
-          now={now}
           trans={props.trans}
           isFirst={index === 0}
           isFocused={model.name === props.focused}
@@ -136,8 +137,6 @@ export interface IModelRowProps {
   model: IModel;
   title: string;
   note?: string;
-  /** Milliseconds since 1970, to tell ages from. */
-  now: number;
   /** The row that Tab reaches; arrow keys reach the others. */
   isFirst: boolean;
   isFocused?: boolean;
@@ -156,7 +155,7 @@ export function ModelRow(props: IModelRowProps): JSX.Element {
     }
   }, []);
   const tags = Object.entries(model.tags ?? {});
-  const age = formatAge(model.creation_context?.created_at, props.now);
+  const age = formatAge(model.creation_context?.created_at);
   const facts = [model.flavor ?? model.type, formatSize(model.size_bytes), age];
   return (
     <li

@@ -184,7 +184,7 @@ function Deployed({ trans, model, onOpenEndpoint }: IPartProps): JSX.Element | n
 
 function Overview({ trans, model }: IPartProps): JSX.Element {
   const created = model.creation_context;
-  const age = formatAge(created?.created_at, Date.now());
+  const age = formatAge(created?.created_at);
   return (
     <Facts
       rows={[
@@ -298,7 +298,6 @@ function LineageFold({ trans, model }: IPartProps): JSX.Element | null {
 
 function VersionsFold(props: IPartProps): JSX.Element | null {
   const { trans, version, model } = props;
-  const now = Date.now();
   return (
     <Fold
       isOpen={version.versions.length > 1 && version.versions.length <= 5}
@@ -312,7 +311,6 @@ function VersionsFold(props: IPartProps): JSX.Element | null {
             trans={trans}
             model={item}
             title={trans.__('Version %1', item.version)}
-            now={now}
             isFirst={index === 0}
             isCurrent={item.version === model.version}
             onOpen={props.onOpen}
