@@ -129,10 +129,10 @@ class OperationHandler(RegistryHandler):
 
     async def _run(self, operation: Operation, values: dict[str, Any]) -> None:
         command = from_dict(operation.command, _with_full_paths(operation, values, self.registry.root_dir))
-        answer = await self.registry.in_thread(self.registry.run, operation, command)
+        text = await self.registry.in_thread(self.registry.run, operation, command)
         if not operation.reads:
             self.registry.look_now()
-        self.finish(_to_json([item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict()))
+        self.finish(text)
 
     def _body(self) -> dict[str, Any]:
         if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
@@ -252,9 +252,10 @@ class ModelRegistryExtension(ExtensionApp):
         """Open a workspace with this server's settings."""
         return open_workspace({name: getattr(self, name) for name in ("home", "catalog", "store")})
 
-    def run(self, operation: Operation, command: Command) -> Any:
-        """Run an operation in a workspace of its own."""
-        return operation.run(self.open(), command)
+    def run(self, operation: Operation, command: Command) -> str:
+        """Run an operation in a workspace of its own and return its answer as JSON."""
+        answer = operation.run(self.open(), command)
+        return _to_json([item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict())
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run something slow off the event loop."""
