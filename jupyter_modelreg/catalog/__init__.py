@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..trees import Manifest
 
 BUSY_SECONDS = 30.0
+MAX_TERMS = 100
+MAX_SEARCH = 1000
 _MAX_INTEGER = (1 << 63) - 1
 _inherited: list[sqlite3.Connection] = []
 LAYOUT = 1  # of the tables; schema.MIGRATIONS has as many steps
@@ -240,10 +242,12 @@ class Catalog:
         NotFound
             If ``name`` is given and there is no such model.
         InvalidInput
-            If ``max_results`` is below 1.
+            If ``max_results`` is below 1, or more is searched for than SQLite can.
         """
         if max_results is not None and max_results < 1:
             raise InvalidInput(f"max_results must be at least 1, not {max_results}.", key="max_results")
+        if len(tags or {}) > MAX_TERMS or len(search or "") > MAX_SEARCH:
+            raise InvalidInput(f"At most {MAX_TERMS} tags and {MAX_SEARCH} characters of text can be searched for at once.", key="search")
         conditions = [_NOT_DELETED, _ARCHIVED[archived]]
         values: list[Any] = []
         if name:
@@ -612,8 +616,8 @@ class Catalog:
         return kept[1]
 
     def _open(self) -> sqlite3.Connection:
-        is_new = not os.path.exists(self._path)
-        if is_new:
+        self._is_stuck = False
+        if not os.path.exists(self._path):
             _prepare_folder(self._path)
         try:
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -749,14 +753,16 @@ def _file_system_of(folder: str) -> str:
     except OSError:
         return ""
     real = os.path.realpath(folder) + "/"
-    holding = [(len(point), kind) for point, kind in mounts if real.startswith(point.rstrip("/") + "/")]
-    return max(holding)[1] if holding else ""
+    # A space is written \040; of two mounts on one point the later one is seen.
+    points = [(point.encode("latin-1", "replace").decode("unicode_escape"), kind) for point, kind in mounts]
+    holding = [(len(point), number, kind) for number, (point, kind) in enumerate(points) if real.startswith(point.rstrip("/") + "/")]
+    return max(holding)[2] if holding else ""
 
 
 def _translated(error: sqlite3.Error | UnicodeEncodeError, path: str) -> Exception:
     text = str(error)
     if isinstance(error, UnicodeEncodeError):
-        return InvalidInput(f"{error.object!r} is no Unicode text; nothing was changed.")
+        return InvalidInput(f"{error.object[:60]!r} is no Unicode text; nothing was changed.")
     if "malformed" in text or "not a database" in text:
         return Corrupted(f"The catalog {path} is damaged: {text}. Restore it from a copy.")
     for sign, reason in _REASONS.items():

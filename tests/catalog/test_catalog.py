@@ -233,6 +233,12 @@ def test_a_limit_below_one_is_refused(catalog: Catalog, limit: int) -> None:
         catalog.list_models(max_results=limit)
 
 
+def test_more_than_can_be_searched_for_is_refused(catalog: Catalog) -> None:
+    for words in ({"tags": {str(number): "x" for number in range(10_000)}}, {"search": "x" * 100_000}):
+        with pytest.raises(InvalidInput, match="At most 100 tags and 1000 characters"):
+            catalog.list_models(**words)
+
+
 def test_any_larger_limit_is_a_limit(catalog: Catalog) -> None:
     create(catalog, "a")
     assert names(catalog.list_models(max_results=10**30)) == ["a:1"]

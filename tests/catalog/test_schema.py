@@ -197,3 +197,17 @@ def test_reading_goes_on_where_nothing_can_be_written(old: Path, tmp_path: Path,
     Path(f"{old}-wal").write_bytes(b"what a killed process had not written yet")
     with pytest.raises(Unavailable):
         catalog.list_models()
+
+
+def test_a_network_file_system_is_refused_before_anything_is_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_file_system_of", lambda folder: "nfs4")
+    with pytest.raises(Unavailable, match=r"home lies on nfs4, where SQLite can lose data. Set MODELREG_CATALOG to a file on a local disk"):
+        open_catalog(str(path))
+    assert not path.exists()
+
+
+def test_the_kind_of_a_file_system_is_the_kernels_word(tmp_path: Path) -> None:
+    if not os.path.exists("/proc/self/mounts"):
+        pytest.skip("only Linux says so")
+    assert module._file_system_of("/proc/self") == "proc"
+    assert module._file_system_of(str(tmp_path)) not in ("", "proc")
