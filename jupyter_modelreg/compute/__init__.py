@@ -111,12 +111,11 @@ def stop_process(identity: ProcessIdentity, *, grace_seconds: float = GRACE_SECO
         with contextlib.suppress(ProcessLookupError):
             os.kill(identity.pid, signal.SIGTERM)
         _wait_for_end(identity, grace_seconds)
-    # What a dying process still starts is found in a second round.
-    deadline = time.monotonic() + GRACE_SECONDS
-    while time.monotonic() < deadline:
+    # What a dying process still starts is found in a second look; so is one that execs, which has no environment for a moment.
+    deadline, looks = time.monotonic() + GRACE_SECONDS, 0
+    while looks < 2 and time.monotonic() < deadline:
         left = {pid for pid, start in {**session, **_marked(identity)}.items() if _start_time(pid) == start}
-        if not left:
-            break
+        looks = 0 if left else looks + 1
         for pid in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._is_receiving = self._is_head_complete = False
-        self._is_paused = self._is_deaf = self._is_finishing = self._owes_continue = False
+        self._is_paused = self._is_deaf = self._owes_continue = False
         self._number = self._head_bytes = self._raw_head_bytes = self._raw_body_bytes = 0
 
     # --- from the transport
@@ -268,7 +268,6 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Close after what is being received or answered; one that is idle may just be sending its next request."""
-        self._is_finishing = True
         if not self._is_receiving and self._answering is None:
             self._wait(PARTING_SECONDS)
 
@@ -306,14 +305,14 @@ class Connection(asyncio.Protocol):
             if response is None:
                 assert request
                 response = await self._respond(request)
-            is_kept = request is not None and request.is_kept_alive and not (self._is_finishing and not self._turns)
+            is_kept = request is not None and request.is_kept_alive and not (self._server.is_stopping and not self._turns)
             self._write(response, is_kept_alive=is_kept, is_head=request is not None and request.method == "HEAD")
             await self._until_written()
         self._answering = None
         if self._transport.is_closing():
             return
         if not self._is_receiving and not self._is_deaf:
-            self._wait(PARTING_SECONDS if self._is_finishing else self._limits.idle_seconds)
+            self._wait(PARTING_SECONDS if self._server.is_stopping else self._limits.idle_seconds)
         self._continue()
 
     async def _respond(self, request: Request) -> Response:
