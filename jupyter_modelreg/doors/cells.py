@@ -19,6 +19,7 @@ from ..entities.model import Lineage, Model
 from ..errors import InvalidInput, NotFound, nearest
 from ..operations import find_operation
 from .arguments import HelpAsked, Parser, build_parser, parse_given, parse_plain
+from .lines import Shown, present, run_operation, split_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from .arguments import Presentation
-    from .magics import ModelRegMagics
+    from .lines import ModelRegMagics
 
     T = TypeVar("T")
 
@@ -59,7 +60,6 @@ def model_register(magics: ModelRegMagics, line: str, cell: str | None = None) -
     fit the model), metrics (--metrics, else a dict "metrics" that the cell assigned), the code, the notebook, its git
     commit and the packages in use. --help lists every option; {name} and $name put Python values into the line.
     """
-    from .magics import present, split_words
 
     given = _parse_register("%model_register" if cell is None else "%%model_register", split_words(line))
     if given is None:
@@ -82,7 +82,6 @@ def model_load(magics: ModelRegMagics, line: str) -> Any:
     A file that would run code is refused; --trust loads it all the same. --help lists every option.
     """
     from ..models import load_model
-    from .magics import split_words
 
     operation = find_operation("model", "show")
     parser = build_parser(operation, "%model_load", about="Return the live object of a version.")
@@ -108,8 +107,6 @@ def model_deploy_cell(magics: ModelRegMagics, line: str, cell: str) -> Any:
     """
     import tempfile
 
-    from .magics import present, split_words
-
     operation = find_operation("model", "deploy")
     given = _asked(lambda: parse_given(build_parser(operation, "%%model_deploy"), operation, _with_endpoint(split_words(line))))
     if given is None:
@@ -130,7 +127,6 @@ def model_invoke(magics: ModelRegMagics, line: str) -> Any:
     served model's own input example is sent. The answer is plain JSON values. Only the endpoint's name may hold
     ``{name}`` or ``$name``: the rest is Python or JSON already.
     """
-    from .magics import present, split_words
 
     first, _, rest = line.strip().partition(" ")
     endpoint, expression = magics.shell.var_expand(first), rest.strip()  # type: ignore[no-untyped-call]
@@ -162,7 +158,6 @@ model_invoke._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
 def model_logs(magics: ModelRegMagics, line: str) -> Any:
     """Show what an endpoint's process printed: ``%model_logs churn``."""
     from ..commands.online import GetOnlineDeploymentLogs, ListOnlineDeployments
-    from .magics import Shown, split_words
 
     parser = Parser(prog="%model_logs", description=model_logs.__doc__, add_help=False)
     parser.add_argument("endpoint", help="Name of the endpoint.")
@@ -180,7 +175,6 @@ def model_logs(magics: ModelRegMagics, line: str) -> Any:
 
 def model_endpoints(magics: ModelRegMagics, line: str) -> Any:
     """List endpoints: ``%model_endpoints``."""
-    from .magics import run_operation, split_words
 
     return run_operation(magics, find_operation("online-endpoint", "list"), split_words(line), prog="%model_endpoints")
 

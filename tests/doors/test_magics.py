@@ -20,8 +20,8 @@ from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 
 from jupyter_modelreg import errors
-from jupyter_modelreg.doors import magics
-from jupyter_modelreg.doors.magics import ModelRegMagics, split_words
+from jupyter_modelreg.doors import lines
+from jupyter_modelreg.doors.lines import ModelRegMagics, split_words
 from jupyter_modelreg.operations import OPERATIONS
 
 from .conftest import Notebook
@@ -88,7 +88,7 @@ class TestAnswers:
         assert notebook.run("%model_show $name --version {number + 1}").version == "2"
 
     def test_a_long_list_is_cut_in_a_notebook_and_whole_as_text(self, notebook: Notebook, churn: Path) -> None:
-        shown = magics.Shown([notebook.run("%model_show churn").answer] * 100)
+        shown = lines.Shown([notebook.run("%model_show churn").answer] * 100)
         assert len(repr(shown).splitlines()) == 63
         assert repr(shown).endswith("40 more are not shown. Narrow the list, or print all with -o table.")
         assert shown._repr_mimebundle_()["text/html"].count("<tr>") == 61
@@ -220,7 +220,7 @@ class TestLoading:
 
 class TestProgress:
     def test_what_is_quick_draws_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
-        draw = magics.draw_progress()
+        draw = lines.draw_progress()
         draw(1, 2)
         draw(2, 2)
         assert capsys.readouterr().err == ""
@@ -228,7 +228,7 @@ class TestProgress:
     def test_what_takes_longer_draws_one_line(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         clock = iter([10.0, 10.0, 12.0, 14.0])
         monkeypatch.setattr("time.monotonic", lambda: next(clock))
-        draw = magics.draw_progress()
+        draw = lines.draw_progress()
         for done in (0, 1_000_000_000, 2_000_000_000):
             draw(done, 2_000_000_000)
         assert capsys.readouterr().err == "\r 50% of 2,000 MB, 500 MB/s\r100% of 2,000 MB, 500 MB/s\n"
