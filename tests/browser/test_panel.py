@@ -29,6 +29,14 @@ def models(workspace: Workspace, tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def dark(tmp_path: Path) -> None:
+    """JupyterLab's configuration when the dark theme is the usual one."""
+    file = tmp_path / "config" / "labconfig" / "default_setting_overrides.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}}))
+
+
+@pytest.fixture
 def no_server_part(tmp_path: Path) -> None:
     """Jupyter's configuration when the server part is switched off."""
     file = tmp_path / "config" / "jupyter_server_config.json"
@@ -72,14 +80,11 @@ def test_a_model_is_found_opened_and_left_by_keyboard(page: Any) -> None:
     assert page.evaluate("document.activeElement.title") == "churn"
 
 
-@pytest.mark.usefixtures("models")
+@pytest.mark.usefixtures("models", "dark")
 def test_nothing_overflows_a_narrow_sidebar_in_the_dark(page: Any, picture: Callable[[str], None]) -> None:
-    page.get_by_role("menuitem", name="Settings").click()
-    page.get_by_text("Theme", exact=True).hover()
-    page.get_by_role("menuitem", name="JupyterLab Dark", exact=True).click()
     open_panel(page)
     model_rows(page).get_by_role("button").first.wait_for()
-    page.locator("body[data-jp-theme-light='false']").wait_for(state="attached")
+    assert page.evaluate("document.body.dataset.jpThemeName") == "JupyterLab Dark"
     page.add_style_tag(content=".jp-modelreg-Section { width: 200px !important }")
     picture("panel-dark-list")
     assert overflow(page) == []

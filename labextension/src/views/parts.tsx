@@ -196,7 +196,7 @@ export function Heading(props: IHeadingProps): JSX.Element {
   const title = props.title + (props.suffix ?? '');
   React.useEffect(() => takeLostFocus(button.current), []);
   return (
-    <header className="jp-modelreg-Heading">
+    <div className="jp-modelreg-Heading">
       {props.onBack && (
         <button
           ref={button}
@@ -214,7 +214,7 @@ export function Heading(props: IHeadingProps): JSX.Element {
         {props.suffix}
       </h2>
       {props.children}
-    </header>
+    </div>
   );
 }
 
