@@ -31,8 +31,11 @@ export function formatAge(time: string | undefined): string {
   return time ? Time.formatHuman(time, 'short') : '';
 }
 
-/** Write a metric with at most four digits that count. */
-export function formatNumber(value: number): string {
+/** Write a metric with at most four digits that count; one that is no number, which JSON has as null, as a dash. */
+export function formatNumber(value: number | null): string {
+  if (value === null) {
+    return '–';
+  }
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
 }
 

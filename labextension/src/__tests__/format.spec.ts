@@ -30,6 +30,7 @@ test('a metric is written with at most four digits that count, a whole number as
   expect(formatNumber(0.95824175)).toBe('0.9582');
   expect(formatNumber(0.0049)).toBe('0.0049');
   expect(formatNumber(123_456)).toBe('123456');
+  expect(formatNumber(null)).toBe('–');
 });
 
 test('a version is named as every other door names it', () => {
