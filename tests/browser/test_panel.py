@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from jupyter_modelreg import __version__
 from jupyter_modelreg.commands.model import CreateModel
 from jupyter_modelreg.models import create_model
 from jupyter_modelreg.workspace import Workspace
 
 pytestmark = pytest.mark.browser
 
+ROOT = Path(__file__).parents[2]
 LONG = "a-name-" + "that-goes-on-" * 15 + "and-ends"
 
 
@@ -107,3 +109,7 @@ def test_what_another_process_registers_appears_by_itself(page: Any, workspace: 
     (tmp_path / "weights.bin").write_bytes(b"weights")
     create_model(workspace, CreateModel(name="churn", path=str(tmp_path / "weights.bin")))
     model_rows(page).get_by_role("button", name="churn").wait_for(timeout=10_000)  # polling would take thirty seconds
+
+
+def test_the_panel_and_the_package_have_one_version() -> None:
+    assert json.loads((ROOT / "labextension" / "package.json").read_text())["version"] == __version__
