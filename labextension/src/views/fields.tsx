@@ -71,7 +71,7 @@ function Editor(props: IEditorProps): JSX.Element {
     onKeyDown
   };
   return (
-    <div className="jp-modelreg-Editor">
+    <div>
       {isLong ? (
         <textarea {...shared} rows={4} onChange={event => props.onDraft(event.target.value)} />
       ) : (

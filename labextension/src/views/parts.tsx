@@ -48,7 +48,7 @@ export interface IFailureProps {
 export function Failure({ error, trans }: IFailureProps): JSX.Element {
   return (
     <div className="jp-modelreg-Failure" role="alert">
-      <div className="jp-modelreg-Failure-line">{describe(error, trans)}</div>
+      <div>{describe(error, trans)}</div>
       {error.detail && (
         <details>
           <summary>{trans.__('Details')}</summary>
