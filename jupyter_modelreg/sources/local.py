@@ -29,10 +29,11 @@ IGNORE_FILES = (".amlignore", ".gitignore")  # Source: Azure ML: the first one f
 class LocalTree:
     """Files below a path, listed once. Links that stay inside are followed."""
 
-    def __init__(self, root: str, files: dict[str, Found], *, is_file: bool) -> None:
+    def __init__(self, root: str, files: dict[str, Found], *, is_file: bool, place: str) -> None:
         self.root = root
         self.is_file = is_file
         self._files = files
+        self._place = place  # the file, or the folder that nothing may lead out of; links resolved
 
     def files(self) -> list[TreeFile]:
         """Return the files, by path."""
@@ -58,7 +59,7 @@ class LocalTree:
             if error.errno in _REPLACED:
                 raise Conflict(f"{local} is not the file it was a moment ago; try again when it rests.") from None
             raise Unavailable(f"{local} cannot be read: {error.strerror}.") from None
-        if _identity(os.fstat(handle)) != _identity(listed):
+        if _identity(os.fstat(handle)) != _identity(listed) or not self._is_inside(handle):
             os.close(handle)
             raise Conflict(f"{local} changed while it was read; try again when it rests.")
         return os.fdopen(handle, "rb")
@@ -66,6 +67,14 @@ class LocalTree:
     def local_path(self, path: str) -> str:
         """Return where one file lies."""
         return self._find(path)[0]
+
+    def _is_inside(self, handle: int) -> bool:
+        """Say whether an open file lies in the tree: a folder on the way may have become a link before it was listed."""
+        try:
+            real = os.readlink(f"/proc/self/fd/{handle}")
+        except OSError:  # a system without /proc; there the identity must do
+            return True
+        return not real.startswith("/") or is_below(real, self._place)
 
     def _find(self, path: str) -> Found:
         if path not in self._files:
@@ -90,25 +99,44 @@ class LocalSource:
 
 
 def open_local(path: str) -> LocalTree:
-    """Open a file or folder; see :meth:`LocalSource.open`."""
+    """Open a file or folder; see :meth:`LocalSource.open`.
+
+    Raises
+    ------
+    Conflict
+        If it changes while it is listed.
+    """
     if not os.path.exists(path):
         if os.path.islink(path):
             raise _broken_link(path)
         raise NotFound(f"No such file or directory: {path}.{_neighbour(path)}")
-    root = os.path.basename(os.path.abspath(path))
+    root = _text(os.path.basename(os.path.abspath(path)), os.path.dirname(path))
     if not root:
         raise InvalidInput(f"{path} is the root of the file system; name the folder that holds the model.", key="path")
-    if not os.path.isdir(path):
-        real = os.path.realpath(path)
-        status = os.stat(real)
-        _check_kind(path, status)
-        return LocalTree(root, {_text(root, os.path.dirname(path)): (real, status)}, is_file=True)
-    return LocalTree(_text(root, os.path.dirname(path)), _walk(path), is_file=False)
+    try:
+        return _open_folder(path, root) if os.path.isdir(path) else _open_file(path, root)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Conflict(f"{error.filename} went away while {path} was read; try again when it rests.") from None
+    except PermissionError as error:
+        raise _unreadable(str(error.filename)) from None
+    except OSError as error:
+        raise Unavailable(f"{error.filename} cannot be read: {error.strerror}.") from None
 
 
-def _walk(root: str) -> dict[str, Found]:
+def _open_file(path: str, root: str) -> LocalTree:
+    real = os.path.realpath(path)
+    status = os.stat(real)
+    _check_kind(path, status)
+    return LocalTree(root, {root: (real, status)}, is_file=True, place=real)
+
+
+def _open_folder(path: str, root: str) -> LocalTree:
+    real = os.path.realpath(path)
+    return LocalTree(root, _walk(path, real), is_file=False, place=real)
+
+
+def _walk(root: str, real_root: str) -> dict[str, Found]:
     ignored = _ignored(root)
-    real_root = os.path.realpath(root)
     found: dict[str, Found] = {}
     waiting: list[tuple[str, str, tuple[tuple[int, int], ...]]] = [("", root, (_place(os.stat(root)),))]
     is_anything_ignored = False
@@ -135,20 +163,15 @@ def _walk(root: str) -> dict[str, Found]:
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except PermissionError:
-        raise _unreadable(folder) from None
-    except OSError as error:
-        raise Unavailable(f"{folder} cannot be read: {error.strerror}.") from None
+    with os.scandir(folder) as entries:
+        return list(entries)
 
 
 def _resolved(entry: os.DirEntry[str], real_root: str) -> str:
     if not entry.is_symlink():
         return entry.path
     real = os.path.realpath(entry.path)
-    if not os.path.exists(real):
+    if not os.path.exists(real) and os.path.islink(entry.path):
         raise _broken_link(entry.path)
     if not is_below(real, real_root):
         raise InvalidInput(f"{entry.path} is a link that leads out of the folder, to {real}; copy the file instead.", key="path")

@@ -25,7 +25,7 @@ class DownloadedTree(LocalTree):
     """A tree in a folder of its own that goes when the tree does."""
 
     def __init__(self, root: str, tree: LocalTree, scratch: str) -> None:
-        super().__init__(root, tree._files, is_file=tree.is_file)
+        super().__init__(root, tree._files, is_file=tree.is_file, place=tree._place)
         weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -272,3 +273,39 @@ def test_an_ignore_file_that_is_no_text_is_refused(model: Path) -> None:
     (model / ".amlignore").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidInput, match=r"\.amlignore holds no patterns as git knows them"):
         open_local(str(model))
+
+
+def test_in_a_thousand_races_no_link_is_followed(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("key")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.txt").write_text("key")
+    is_over = threading.Event()
+
+    def swap() -> None:
+        os.rename(model / "deep", tmp_path / "deep")
+        while not is_over.is_set():
+            for target, link in ((tmp_path / "secret.txt", model / "a.txt"), (tmp_path / "elsewhere", model / "deep")):
+                aside = tmp_path / "aside"
+                aside.symlink_to(target)
+                os.rename(aside, link)
+            for place in (model / "a.txt", model / "deep"):
+                place.unlink()
+            (model / "a.txt").write_text("one")
+            os.rename(tmp_path / "deep", model / "deep")
+            os.rename(model / "deep", tmp_path / "deep")
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    read, refused = set(), 0
+    try:
+        for _ in range(1000):
+            try:
+                tree = open_local(str(model))
+                read |= {read_bytes(tree, path) for path in paths(tree)}
+            except (Conflict, InvalidInput, NotFound):
+                refused += 1
+    finally:
+        is_over.set()
+        swapper.join()
+    assert b"key" not in read
+    assert refused > 0

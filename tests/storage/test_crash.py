@@ -8,12 +8,13 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from jupyter_modelreg.entities.model import Model
-from jupyter_modelreg.errors import ModelRegistryError
+from jupyter_modelreg.errors import ModelRegistryError, Unavailable
 from jupyter_modelreg.sources.local import open_local
 from jupyter_modelreg.workspace import Workspace, open_workspace
 
@@ -204,3 +205,36 @@ def test_a_killed_download_leaves_whole_files_only(model: Path, tmp_path: Path) 
         workspace.store.checkout(manifest, str(out))
         assert len([path for path in out.rglob("*") if path.is_file() and path.suffix != ".part"]) == len(manifest.files)
     assert partial > 0
+
+
+def test_collecting_beside_registering_takes_nothing_that_is_used(model: Path, home: Path) -> None:
+    register(open_workspace(), model, "first")
+    last = time.monotonic() + 2.5
+
+    def churn() -> None:
+        workspace = open_workspace()
+        while time.monotonic() < last:
+            manifest = workspace.store.import_tree(open_local(str(model)))  # the same content again and again
+            is_kept = partial(workspace.store.holds, manifest)
+            try:
+                version = workspace.catalog.create_version(Model(name="other"), manifest, is_kept=is_kept).version
+            except Unavailable:
+                continue
+            assert workspace.store.verify(manifest) == []
+            workspace.catalog.delete_version("other", str(version))
+
+    def collect() -> None:
+        workspace = open_workspace()
+        workspace.catalog.delete_model("churn")
+        while time.monotonic() < last:
+            with workspace.catalog.frozen() as live:
+                workspace.store.collect(live, grace_seconds=0.02)
+
+    assert [end(child) for child in [in_child(churn), in_child(churn), in_child(collect)]] == [0, 0, 0]
+    workspace = open_workspace()
+    with workspace.catalog.frozen() as live:
+        for digest in live:
+            assert workspace.store.verify(workspace.store.load_manifest(digest)) == []
+    assert len(live) <= 1
+    register(workspace, model, "after")
+    check_collection(home)
