@@ -546,10 +546,15 @@ def test_a_port_that_was_taken_meanwhile_is_told_with_the_way_out(served: Worksp
     port = process_of(served)["port"]
     os.kill(process_of(served)["pid"], signal.SIGKILL)
     until(lambda: state_of(served) == "stopped")
-    with bind_port(port):
+    with bind_port(port) as squatter:
+        with pytest.raises(Unavailable, match="has stopped"):
+            ask(served)
+        squatter.setblocking(False)
+        with pytest.raises(BlockingIOError):  # the key was never sent to whoever sits there now
+            squatter.accept()
         with pytest.raises(Unavailable, match=f"Port {port}, which this deployment had, is in use now; create it again with --port"):
             deploy(served)
-        assert deploy(served, port=None if port is None else free_port()).state == "healthy"
+        assert deploy(served, port=free_port()).state == "healthy"
     assert process_of(served)["port"] != port
 
 
