@@ -114,10 +114,10 @@ def register_object(
         raise InvalidInput("A model needs a name.", key="name")
     check_model(_from_flags(command))
     _check_datastore(command.datastore)
+    outputs = _predict(value, sample)
     with workspace.store.scratch() as scratch:
         folder = os.path.join(scratch, "model")
         os.mkdir(folder)
-        outputs = _predict(value, sample)
         detection = flavors.save_object(value, folder, sample=sample, outputs=outputs, allow_pickle=allow_pickle)
         manifest = workspace.store.import_tree(workspace.open_tree(LocalPath(path=folder)), workspace.progress)
     model = _from_flags(command).replace(path=_stored_path(manifest), type=detection.type)

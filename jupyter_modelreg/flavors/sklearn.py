@@ -40,6 +40,8 @@ class SklearnFlavor:
         try:
             skops.dump(value, file)
             lost = [name for name in skops.get_untrusted_types(file=file) if not _can_be_found(name)]
+        except OSError:  # the disk is at fault, not the object
+            raise
         except Exception as error:  # a stranger's class may make skops raise anything
             layout.empty(folder)
             raise layout.CannotSave(f"skops cannot hold it ({layout.in_a_line(error)})") from None

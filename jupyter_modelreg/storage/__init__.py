@@ -111,7 +111,13 @@ if TYPE_CHECKING:
             ...
 
         def scratch(self) -> AbstractContextManager[str]:
-            """Give a private folder that goes with the context, or with a collection after a crash."""
+            """Give a private folder that goes with the context, or with a collection after a crash.
+
+            Raises
+            ------
+            Unavailable
+                If what is done inside meets a full or failing disk.
+            """
             ...
 
 
@@ -200,7 +206,7 @@ class LocalStore:
     @contextmanager
     def scratch(self) -> Iterator[str]:
         """Give a private folder that goes with the context."""
-        with Staging(self._root) as staging:
+        with Staging(self._root) as staging, storing("What is saved", self._root):
             yield staging.folder
 
     # --- read -----------------------------------------------------------------------------------------------------

@@ -129,10 +129,19 @@ class storing:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, OSError):
-            reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        number = _error_number(error)
+        if number is not None:
+            reason = _REASONS.get(number, os.strerror(number))
             advice = "Set MODELREG_STORE to a folder with room that you may write."
             raise Unavailable(f"{self._what} cannot be kept in {self._root}: {reason}; {self._then}. {advice}") from None
+
+
+def _error_number(error: BaseException | None) -> int | None:
+    """Return the system's number of an error; libraries in Rust, such as safetensors, have it in their text only."""
+    if isinstance(error, OSError):
+        return error.errno or errno.EIO
+    digits = str(error).rpartition("(os error ")[2].rstrip(")") if isinstance(error, Exception) and "(os error " in str(error) else ""
+    return int(digits) if digits.isdigit() else None
 
 
 _REASONS = {

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from jupyter_modelreg.commands.model import CreateModel, DeleteModel
+from jupyter_modelreg.commands.workspace import ListDatastores, ShowDatastore
+from jupyter_modelreg.datastores import list_datastores, show_datastore
 from jupyter_modelreg.errors import Corrupted, InvalidInput, NotFound
 from jupyter_modelreg.models import create_model, delete_model
 from jupyter_modelreg.references import parse_reference
@@ -61,6 +63,15 @@ def test_the_default_datastore_is_a_folder(workspace: Workspace, datastore: Path
     assert open_text(workspace, f"{STORE}models/m/w.bin/") == ("w.bin", ["w.bin"])
     long = "azureml://subscriptions/s/resourceGroups/g/workspaces/w/datastores/workspaceblobstore/paths/models/m"
     assert open_text(workspace, long) == ("m", ["w.bin"])
+
+
+def test_the_default_datastore_is_listed_and_shown(workspace: Workspace) -> None:
+    (listed,) = list_datastores(workspace, ListDatastores())
+    assert listed == show_datastore(workspace, ShowDatastore(name="workspaceblobstore"))
+    assert (listed.name, listed.is_default) == ("workspaceblobstore", True)
+    assert listed.path == workspace.datastore_path("workspaceblobstore")
+    with pytest.raises(NotFound, match='There is no datastore "mine"'):
+        show_datastore(workspace, ShowDatastore(name="mine"))
 
 
 def test_another_datastore_is_not_found(workspace: Workspace) -> None:

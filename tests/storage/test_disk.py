@@ -97,6 +97,29 @@ def test_on_a_full_disk_models_are_read_and_nothing_is_half_written(shell: Shell
     assert said[8:] == ["0", "1\tProduction"]
 
 
+OBJECTS = {
+    "pickle": "[bytes(4_000_000)]",
+    "safetensors": "numpy.zeros(1_000_000)",
+    "skops": "KNeighborsClassifier().fit(numpy.zeros((300_000, 1)), numpy.arange(300_000) % 2)",
+}
+
+
+@needs_mounts
+@pytest.mark.parametrize("value", OBJECTS.values(), ids=OBJECTS)
+def test_an_object_that_does_not_fit_is_said_so_too(shell: Shell, tmp_path: Path, value: str) -> None:
+    (tmp_path / "save.py").write_text(
+        "import warnings, numpy; from jupyter_modelreg import MLClient; from jupyter_modelreg.errors import Unavailable\n"
+        "from sklearn.neighbors import KNeighborsClassifier\n"
+        "warnings.simplefilter('ignore')\n"
+        f"try: MLClient().models.register('big', {value}, allow_pickle=True)\n"
+        "except Unavailable as error: print(error.message)"
+    )
+    assert shell.run(f"{sys.executable} save.py", "find $DISK/reg/store -type f") == [
+        "What is saved cannot be kept in DISK/reg/store: the disk is full; nothing was registered. "
+        "Set MODELREG_STORE to a folder with room that you may write."
+    ]
+
+
 @needs_mounts
 def test_a_read_only_home_is_read_and_says_what_cannot_be_done(shell: Shell) -> None:
     assert shell.run(
