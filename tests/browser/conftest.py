@@ -41,7 +41,7 @@ def find_chromium() -> str | None:
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # no longer: Playwright's event loop runs in this thread, where other tests have theirs
 def browser() -> Iterator[Any]:
     """A running Chromium; without one the journeys are skipped, except in continuous integration."""
     path = find_chromium() or _miss("no Chromium found; scripts/test says how to get one")
