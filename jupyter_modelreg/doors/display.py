@@ -1,7 +1,8 @@
 """Answers as people and programs read them: tables, JSON, YAML, TSV in a shell; HTML in a notebook.
 
-One table of columns serves every list. Text is stable: what differs from run to run (times, ports, process ids) is left
-to HTML and JSON, so that a notebook's outputs can be compared. Names come from anywhere, so they are escaped here.
+One table of columns serves every list. What differs from run to run (times, ports, process ids) is in none of
+:func:`stable_text`, so that a notebook's outputs can be compared; a shell shows it. Names come from anywhere, so they are
+escaped here.
 """
 
 from __future__ import annotations
@@ -36,6 +37,13 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "Check": (("", "is_ok"), ("Part", "part"), ("Found", "found"), ("Advice", "advice")),
 }
 
+# Columns that differ from run to run.
+VARYING_COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
+    "Model": (("Created", "creation_context"),),
+    "OnlineEndpoint": (("URL", "scoring_uri"),),
+    "OnlineDeployment": (("Port", "port"),),
+}
+
 # What a person learns when there is nothing yet.
 EMPTY = {
     "Model": "No models yet. Register one: modelreg model create --name churn --path ./model",
@@ -45,28 +53,29 @@ EMPTY = {
 NOTHING = "Nothing found."
 
 # What stays whole in a list, however long; other cells end at MAX_CELL characters.
-_WHOLE = {"name", "version", "value", "advice", "help", "model"}
+_WHOLE = {"name", "version", "value", "advice", "help", "model", "scoring_uri"}
 MAX_CELL = 48
 MAX_WIDTH = 60
 MAX_LISTED = 60  # rows that a notebook shows and keeps; a shell prints all
 
-# Keys that text leaves out of one record: they differ from run to run, or HTML shows them better.
-_UNSTABLE = {
-    "id",
-    "creation_context",
-    "path",
-    "digest",
-    "pid",
-    "port",
-    "scoring_uri",
-    "openapi_uri",
-    "utc_time_created",
-    "kind",
-    "provisioning_state",
+# Keys of one record that differ from run to run, and those that no text shows: it says them in other words.
+_VARYING = {"creation_context", "path", "digest", "pid", "port", "scoring_uri"}
+_HIDDEN = {
     "auth_mode",
+    "files",
+    "flavors",
+    "id",
+    "input_example",
+    "kind",
+    "latest_version",
+    "lineage",
+    "openapi_uri",
+    "provisioning_state",
+    "scan",
+    "signature",
+    "utc_time_created",
 }
-_LABELS = {"size_bytes": "size", "is_archived": "archived"}
-_HIDDEN = {"lineage", "input_example", "latest_version", "files", "scan", "signature", "flavors"}
+_LABELS = {"size_bytes": "size", "is_archived": "archived", "creation_context": "created", "scoring_uri": "url", "pid": "process"}
 
 
 def to_text(answer: Any, output: str = "table", *, empty: str = "") -> str:
@@ -82,6 +91,11 @@ def to_text(answer: Any, output: str = "table", *, empty: str = "") -> str:
 
         raise InvalidInput(f'There is no output format "{output}".{nearest(output, _WRITERS)}')
     return _WRITERS[output](answer, empty)
+
+
+def stable_text(answer: Any, *, empty: str = "") -> str:
+    """Return an answer's table without what differs from run to run, as a notebook keeps it."""
+    return _table(answer, empty, is_stable=True)
 
 
 def plain(answer: Any) -> Any:
@@ -145,6 +159,8 @@ def cell_text(value: Any, key: str) -> str:
         return size_text(value)
     if isinstance(value, float):
         return f"{value:.6g}"
+    if key == "creation_context":
+        return created_text(value)
     if isinstance(value, Record):
         value = value.to_dict()
     if isinstance(value, dict):
@@ -152,6 +168,11 @@ def cell_text(value: Any, key: str) -> str:
     if isinstance(value, (list, tuple)):
         return escape_control(", ".join(map(str, value)))
     return escape_control(" ".join(str(value).splitlines()))
+
+
+def created_text(context: Any) -> str:
+    """Return when something was made, to the minute."""
+    return f"{context.created_at[:16].replace('T', ' ')} UTC" if context.created_at else ""
 
 
 def escape_control(text: str) -> str:
@@ -176,6 +197,24 @@ def _yaml(answer: Any, empty: str) -> str:
     return (
         str(yaml.safe_dump(plain(answer), sort_keys=False, allow_unicode=True, default_flow_style=False)).rstrip("\n").removesuffix("\n...")
     )
+
+
+def _coloured(write: Callable[[Any, str], str], language: str) -> Callable[[Any, str], str]:
+    """Return a writer whose text has colours where a person reads it; a program gets it plain."""
+
+    def write_coloured(answer: Any, empty: str) -> str:
+        import sys
+
+        text = write(answer, empty)
+        if not sys.stdout.isatty():
+            return text
+        from pygments import highlight
+        from pygments.formatters import TerminalFormatter
+        from pygments.lexers import get_lexer_by_name
+
+        return str(highlight(text, get_lexer_by_name(language), TerminalFormatter())).rstrip("\n")
+
+    return write_coloured
 
 
 def _none(answer: Any, empty: str) -> str:
@@ -206,25 +245,25 @@ def _tsv_value(value: Any) -> str:
     return " ".join(text.split()) if "\t" in text or "\n" in text or "\r" in text else text
 
 
-def _table(answer: Any, empty: str) -> str:
+def _table(answer: Any, empty: str, *, is_stable: bool = False) -> str:
     if isinstance(answer, list):
-        return _list_table(answer, empty)
+        return _list_table(answer, empty, is_stable)
     kind = type(answer).__name__
     if kind in _OWN_TEXTS:
         return _OWN_TEXTS[kind](answer)
     if isinstance(answer, Record):
-        return _facts(answer)
+        return _facts(answer, _HIDDEN | _VARYING if is_stable else _HIDDEN)
     if isinstance(answer, dict):
         return _aligned([[escape_control(str(key)), cell_text(value, str(key))] for key, value in answer.items()])
     return "" if answer is None else escape_control(str(answer))
 
 
-def _list_table(rows: list[Any], empty: str) -> str:
+def _list_table(rows: list[Any], empty: str, is_stable: bool) -> str:
     if not rows:
         return empty
     kind = type(rows[0]).__name__
     if kind in COLUMNS:
-        columns = shown_columns(rows)
+        columns = shown_columns(rows, is_stable=is_stable)
         cells = [[_fitting(cell_text(getattr(row, key), key), key) for _, key in columns] for row in rows]
         return _headed([heading for heading, _ in columns], cells)
     if isinstance(rows[0], dict):
@@ -233,9 +272,10 @@ def _list_table(rows: list[Any], empty: str) -> str:
     return "\n".join(cell_text(row, "") for row in rows)
 
 
-def shown_columns(rows: list[Any]) -> list[tuple[str, str]]:
+def shown_columns(rows: list[Any], *, is_stable: bool = False) -> list[tuple[str, str]]:
     """Return heading and key of the columns that tell something about these records; an all-clear does, too."""
-    columns = COLUMNS[type(rows[0]).__name__]
+    kind = type(rows[0]).__name__
+    columns = COLUMNS[kind] + (() if is_stable else VARYING_COLUMNS.get(kind, ()))
     return [(heading, key) for heading, key in columns if key == "is_ok" or any(not is_empty(getattr(row, key)) for row in rows)]
 
 
@@ -277,11 +317,18 @@ def more_text(count: int) -> str:
     return f"{count - MAX_LISTED:,} more are not shown. Narrow the list, or print all with -o table." if count > MAX_LISTED else ""
 
 
-def _facts(record: Record) -> str:
-    """Show one record's fields a line each, what is empty or unstable left out."""
-    shown = [item.name for item in fields(record) if item.name not in _UNSTABLE | _HIDDEN and not is_empty(getattr(record, item.name))]
+def _facts(record: Record, left_out: set[str]) -> str:
+    """Show one record's fields a line each, without what is empty."""
+    shown = [
+        item.name for item in fields(record) if item.name not in left_out and not _is_told_elsewhere(item.name, getattr(record, item.name))
+    ]
     rows = [[_LABELS.get(name, name.replace("_", " ")), cell_text(getattr(record, name), name)] for name in shown]
     return _aligned([*rows, *_details(record)])
+
+
+def _is_told_elsewhere(name: str, value: Any) -> bool:
+    """Say whether a value tells nothing, or only what the digest does: where the store keeps what was uploaded."""
+    return is_empty(value) or (name == "path" and "/LocalUpload/" in value)
 
 
 def _details(record: Record) -> list[list[str]]:
@@ -378,9 +425,9 @@ _OWN_TEXTS: dict[str, Callable[[Any], str]] = {
 _WRITERS: dict[str, Callable[[Any, str], str]] = {
     "table": _table,
     "json": _json,
-    "jsonc": _json,
+    "jsonc": _coloured(_json, "json"),
     "yaml": _yaml,
-    "yamlc": _yaml,
+    "yamlc": _coloured(_yaml, "yaml"),
     "tsv": _tsv,
     "none": _none,
 }

@@ -19,6 +19,7 @@ from .display import (
     cell_text,
     column_texts,
     count_text,
+    created_text,
     difference_texts,
     more_text,
     shortened,
@@ -85,15 +86,12 @@ def _list(rows: list[Any]) -> str:
     if kind not in COLUMNS:
         return f"<pre{_PRE}>{escape(to_text(rows))}</pre>"
     columns = [column for column in shown_columns(rows) if column[1] != "is_archived"]  # the name says it
-    columns += _EXTRA_COLUMNS.get(kind, [])
     head = "".join(f"<th{'' if key in _NUMBERS else _LEFT}>{escape(heading)}</th>" for heading, key in columns)
     body = "".join("<tr>" + "".join(_cell(row, key) for _, key in columns) + "</tr>" for row in rows[:MAX_LISTED])
     more = _faint(more_text(len(rows)))
     return f'<table style="margin:0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
 
 
-# Columns that only HTML has, since they differ from run to run.
-_EXTRA_COLUMNS = {"Model": [("Created", "creation_context")], "OnlineEndpoint": [("URL", "scoring_uri")]}
 _NUMBERS = {"size_bytes", "delta"}
 
 
@@ -114,7 +112,7 @@ def _inside(row: Any, key: str, value: Any) -> str:
     if key == "is_ok":
         return _dot("good" if value else "bad")
     if key == "creation_context":
-        return f'<span style="opacity:.65;white-space:nowrap">{escape(_time(value))}</span>'
+        return f'<span style="opacity:.65;white-space:nowrap">{escape(created_text(value))}</span>'
     if key == "scoring_uri":
         return f"<code>{escape(value)}</code>" if value else ""
     text = _broken(cell_text(value, key))
@@ -353,8 +351,4 @@ def _broken(text: str) -> str:
 def _created(context: Any) -> str:
     if not context:
         return ""
-    return escape(_time(context)) + (f" {_span('by')} {escape(context.created_by)}" if context.created_by else "")
-
-
-def _time(context: Any) -> str:
-    return f"{context.created_at[:16].replace('T', ' ')} UTC" if context and context.created_at else ""
+    return escape(created_text(context)) + (f" {_span('by')} {escape(context.created_by)}" if context.created_by else "")

@@ -95,13 +95,13 @@ class Shown:
         return ["answer", *(name for name in dir(self.answer) if not name.startswith("_"))]
 
     def __repr__(self) -> str:
-        from .display import KEYS_HIDDEN, MAX_LISTED, more_text, to_text
+        from .display import KEYS_HIDDEN, MAX_LISTED, more_text, stable_text
 
         if type(self.answer).__name__ == "EndpointKeys":
             return KEYS_HIDDEN
         if not isinstance(self.answer, list):
-            return to_text([self.answer] if self._is_row else self.answer)
-        text, more = to_text(self.answer[:MAX_LISTED], empty=self._empty), more_text(len(self.answer))
+            return stable_text([self.answer] if self._is_row else self.answer)
+        text, more = stable_text(self.answer[:MAX_LISTED], empty=self._empty), more_text(len(self.answer))
         return f"{text}\n{more}" if more else text
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from jupyter_modelreg.doors.display import EMPTY, cell_text, empty_text, escape_control, select, size_text, to_text
+from jupyter_modelreg.doors.display import EMPTY, cell_text, empty_text, escape_control, select, size_text, stable_text, to_text
 from jupyter_modelreg.entities import Model, OnlineEndpoint
 from jupyter_modelreg.entities.answers import Comparison, Deleted, Difference, Downloaded, Invocation, LogText
 from jupyter_modelreg.entities.model import ColumnSpec, CreationContext, Scan, Signature
@@ -88,7 +88,7 @@ class TestOneRecord:
     )
 
     def test_it_is_shown_a_field_a_line(self) -> None:
-        assert to_text(self.SHOWN).splitlines() == [
+        assert stable_text(self.SHOWN).splitlines() == [
             "name         churn",
             "version      1",
             "type         custom_model",
@@ -106,10 +106,20 @@ class TestOneRecord:
         ]
 
     def test_what_differs_from_run_to_run_is_not_in_its_text(self) -> None:
-        text = to_text(self.SHOWN)
+        text = stable_text(self.SHOWN)
         assert not [word for word in ("2026", "ada", "ab" * 32, "azureml://") if word in text]
         endpoint = OnlineEndpoint(name="e", state="healthy", scoring_uri="http://127.0.0.1:40123/score", provisioning_state="Succeeded")
-        assert to_text(endpoint) == "name   e\nstate  healthy"
+        assert stable_text(endpoint) == "name   e\nstate  healthy"
+
+    def test_a_shell_shows_it(self) -> None:
+        text = to_text(self.SHOWN)
+        assert "path         azureml://datastores/x\n" in text
+        assert "created      2026-01-01 00:00 UTC\n" in text
+        assert f"digest       {'ab' * 32}\n" in text
+        endpoint = OnlineEndpoint(name="e", state="healthy", scoring_uri="http://127.0.0.1:40123/score")
+        assert "url    http://127.0.0.1:40123/score" in to_text(endpoint)
+        assert to_text([endpoint]).splitlines()[2].split() == ["e", "healthy", "http://127.0.0.1:40123/score"]
+        assert "http" not in stable_text([endpoint])
 
     def test_a_terminal_obeys_nothing_that_a_model_says(self) -> None:
         hostile = "\x1b]0;owned\x07\x1b[2J\u202ename"
