@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 bin=$root/.venv/bin
+unset PYTHONDONTWRITEBYTECODE    # else every process that starts would compile what it imports anew
 export JUPYTER_PREFER_ENV_PATH=1 # a kernel of the person's own must not run our notebooks
 
 say() { printf '%s\n' "$*"; }
