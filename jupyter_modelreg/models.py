@@ -262,16 +262,18 @@ def audited_path(workspace: Workspace, model: Model, *, trust: bool) -> str:
     """
     import os
 
+    from .storage import damaged_files
     from .trust import audit, scan_tree
 
     manifest = workspace.store.load_manifest(model.digest or "")
-    damaged = workspace.store.verify(manifest)
+    view = workspace.store.view(manifest)
+    damaged = damaged_files(view, manifest)
     if damaged:
         raise Corrupted(
             f"{model.name}:{model.version} is damaged in the store: {', '.join(damaged[:3])}. Register the same files again to mend it."
         )
     audit(scan_tree(workspace.store.open_tree(manifest)), f"{model.name}:{model.version}", is_trusted=trust)
-    return os.path.join(workspace.store.view(manifest), manifest.root)
+    return os.path.join(view, manifest.root)
 
 
 def compare_models(workspace: Workspace, command: CompareModels) -> Comparison:

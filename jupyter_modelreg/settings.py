@@ -21,7 +21,9 @@ class Settings(Record):
 
     home: str = field(default="", help="Folder of everything that is kept on this machine.")
     catalog: str = field(default="", help="Database of names and versions; a path, by default HOME/catalog.sqlite.")
-    store: str = field(default="", help="Where files are kept; a folder, by default HOME/store.")
+    store: str = field(
+        default="", help="Where files are kept; a folder or an fsspec URL such as s3://bucket/prefix, by default HOME/store."
+    )
     workspace: str = field(default="local", help="Name shown where Azure ML shows a workspace's name.")
     user: str = field(default="", help="Name written beside what you create; by default your login name.")
 

@@ -54,7 +54,7 @@ class Workspace:
         """The store of files."""
         from .storage import open_store
 
-        return open_store(self.settings.store)
+        return open_store(self.settings.store, os.path.join(self.home, "caches"))
 
     def datastore_path(self, *parts: str) -> str:
         """Return where the default datastore's files lie on this machine."""

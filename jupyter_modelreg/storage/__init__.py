@@ -7,8 +7,8 @@
     views/abcd…/<root>  links into blobs: what loads and endpoints read in place
     tmp/                private names while being written
 
-This version keeps files on a local disk. Everyone else knows only the protocol `Store`, which an object store can fill
-too: trees are read through `Tree.open`, and only `view` and `checkout` promise files on this machine.
+Everyone else knows only the protocol `Store`: `LocalStore` here keeps files in a folder, `remote.RemoteStore` on any file
+system that fsspec knows. Trees are read through `Tree.open`; only `view` and `checkout` promise files on this machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import time
 from contextlib import contextmanager, suppress
 
-from ..errors import Conflict, Corrupted, InvalidInput, NotFound, NotYet
+from ..errors import Conflict, Corrupted, InvalidInput, NotFound
 from ..records import from_dict
 from ..trees import Manifest, ManifestFile, TreeFile, no_such_file
 from .blobs import Staging, digest_path, flush_folder, hash_file, remove_folder, storing
@@ -124,17 +124,31 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 24 * 3600.0
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, caches: str) -> Store:
     """Open a store; nothing is created before something is kept.
+
+    `caches` is a folder on this machine for what a store elsewhere gave.
 
     Raises
     ------
-    NotYet
-        If the URL names something else than a local folder.
+    InvalidInput
+        If the URL is of a kind that fsspec does not know.
+    Unavailable
+        If the package that reaches it is not installed, or it cannot be used.
     """
-    if "://" in url and not url.startswith("file://"):
-        raise NotYet(f'The store "{url}" is no folder; object stores come in a later version. Set MODELREG_STORE to a folder.')
-    return LocalStore(url.removeprefix("file://"))
+    if "://" not in url or url.startswith("file://"):
+        return LocalStore(url.removeprefix("file://"))
+    from blake3 import blake3
+
+    from .remote import open_remote
+
+    return open_remote(url, LocalStore(os.path.join(caches, blake3(url.encode()).hexdigest()[:16])))
+
+
+def damaged_files(view: str, manifest: Manifest) -> list[str]:
+    """Read every byte of a view and return the paths that are missing or damaged."""
+    places = [(item, os.path.join(view, _path_below_root(manifest, item))) for item in manifest.files]
+    return [item.path for item, place in places if not os.path.isfile(place) or hash_file(place) != item.digest]
 
 
 class StoredTree:
@@ -176,7 +190,7 @@ class LocalStore:
         """Keep the files of a tree; when this returns they survive a power cut."""
         items = sorted(tree.files(), key=lambda item: item.path.encode())
         _check_paths(tree.root, [item.path for item in items])
-        advance = _counter(sum(item.size_bytes for item in items), progress)
+        advance = counter(sum(item.size_bytes for item in items), progress)
         with Staging(self._root) as staging, storing(f"The files of {tree.root}", self._root):
             files = tuple(self._stage_file(staging, tree, item, advance) for item in items)
             manifest = _with_digest(Manifest(root=tree.root, is_file=tree.is_file, files=files))
@@ -201,7 +215,7 @@ class LocalStore:
         import io
 
         name, _, _ = staging.write_stream(io.BytesIO(_canonical(manifest)), lambda _: None)
-        staging.keep(name, self._manifest_path(manifest.digest))
+        staging.keep(name, self.manifest_path(manifest.digest))
 
     @contextmanager
     def scratch(self) -> Iterator[str]:
@@ -209,11 +223,30 @@ class LocalStore:
         with Staging(self._root) as staging, storing("What is saved", self._root):
             yield staging.folder
 
+    def admit(self, kind: str, digest: str, stream: BinaryIO, what: str) -> None:
+        """Keep a blob or manifest that comes from elsewhere.
+
+        Raises
+        ------
+        Corrupted
+            If its bytes do not match the digest; nothing is kept then.
+        """
+        with Staging(self._root) as staging, storing(what, self._root, "nothing was fetched"):
+            name, found, _ = staging.write_stream(stream, lambda _: None)
+            if found != digest:
+                raise Corrupted(f"{what} is damaged where it comes from: its bytes are {found[:12]}…, not {digest[:12]}….")
+            staging.keep(name, digest_path(os.path.join(self._root, kind), digest))
+            staging.publish()
+
     # --- read -----------------------------------------------------------------------------------------------------
 
     def blob_path(self, digest: str) -> str:
         """Return where a blob lies, whether or not it is there."""
         return digest_path(os.path.join(self._root, "blobs"), digest)
+
+    def manifest_path(self, digest: str) -> str:
+        """Return where a manifest lies, whether or not it is there."""
+        return digest_path(os.path.join(self._root, "manifests"), digest)
 
     def load_manifest(self, digest: str) -> Manifest:
         """Return a kept tree's manifest, checked against its hash."""
@@ -222,7 +255,7 @@ class LocalStore:
         if not _is_digest(digest):
             raise NotFound(f'The store has no manifest "{digest[:64]}": a digest has 64 hex digits.')
         try:
-            with open(self._manifest_path(digest), "rb") as stream:
+            with open(self.manifest_path(digest), "rb") as stream:
                 text = stream.read()
         except FileNotFoundError:
             raise NotFound(f"The store has no manifest {digest[:12]}….") from None
@@ -282,7 +315,7 @@ class LocalStore:
         targets = [(item, _path_below_root(manifest, item)) for item in manifest.files]
         with Checkout(folder) as target:
             missing = [(item, path) for item, path in targets if not target.has(path, item)]
-            advance = _counter(sum(item.size_bytes for item, _ in missing), progress)
+            advance = counter(sum(item.size_bytes for item, _ in missing), progress)
             for item, path in missing:
                 target.write(self.blob_path(item.digest), path, item)
                 advance(item.size_bytes)
@@ -290,7 +323,7 @@ class LocalStore:
 
     def holds(self, manifest: Manifest) -> bool:
         """Say whether a tree's manifest and all its blobs are there."""
-        needed = [self._manifest_path(manifest.digest), *(self.blob_path(item.digest) for item in manifest.files)]
+        needed = [self.manifest_path(manifest.digest), *(self.blob_path(item.digest) for item in manifest.files)]
         return all(os.path.exists(path) for path in needed)
 
     def verify(self, manifest: Manifest) -> list[str]:
@@ -322,9 +355,6 @@ class LocalStore:
     def _paths(self, kind: str) -> Iterator[str]:
         for folder, _, names in os.walk(os.path.join(self._root, kind)):
             yield from (os.path.join(folder, name) for name in names)
-
-    def _manifest_path(self, digest: str) -> str:
-        return digest_path(os.path.join(self._root, "manifests"), digest)
 
 
 def check_relative_path(path: str) -> str:
@@ -381,7 +411,8 @@ def _path_below_root(manifest: Manifest, item: ManifestFile) -> str:
     return root if manifest.is_file else f"{root}/{path}"
 
 
-def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
+def counter(total: int, progress: Progress | None) -> Callable[[int], None]:
+    """Return a callback that adds up what was done and tells how far it is."""
     done = 0
 
     def advance(count: int) -> None:
