@@ -188,7 +188,9 @@ def _compose(text: str, name: str) -> yaml.MappingNode:
     if node is None:
         raise InvalidInput(f"{name or 'YAML'} is empty.", key="file")
     if not isinstance(node, yaml.MappingNode):
-        raise InvalidInput(f"{name or 'YAML'}:{node.start_mark.line + 1}: a mapping of keys to values is wanted, such as name: churn.", key="file")
+        raise InvalidInput(
+            f"{name or 'YAML'}:{node.start_mark.line + 1}: a mapping of keys to values is wanted, such as name: churn.", key="file"
+        )
     return node
 
 
