@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from typing import BinaryIO
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,35 +9,20 @@ from hypothesis import strategies as st
 from jupyter_modelreg.errors import InvalidInput
 from jupyter_modelreg.records import from_dict
 from jupyter_modelreg.storage import LocalStore, check_relative_path
-from jupyter_modelreg.trees import Manifest, ManifestFile, TreeFile, no_such_file, paths, read_bytes
-
-
-class MemoryTree:
-    root, is_file = "memory", False
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.content = files
-
-    def files(self) -> list[TreeFile]:
-        return [TreeFile(path=path, size_bytes=len(content)) for path, content in self.content.items()]
-
-    def open(self, path: str) -> BinaryIO:
-        return io.BytesIO(self.content[path])
-
-    def local_path(self, path: str) -> None:
-        return None
+from jupyter_modelreg.testing.stores import GivenTree
+from jupyter_modelreg.trees import Manifest, ManifestFile, no_such_file, paths, read_bytes
 
 
 def test_only_the_beginning_of_a_file_is_read() -> None:
-    tree = MemoryTree({"a": b"0123456789"})
+    tree = GivenTree({"a": b"0123456789"})
     assert read_bytes(tree, "a", limit_bytes=4) == b"0123"
     assert read_bytes(tree, "a") == b"0123456789"
     assert list(paths(tree)) == ["a"]
 
 
 def test_a_missing_file_names_what_there_is() -> None:
-    assert no_such_file(MemoryTree({"b": b"", "a": b""}), "c").message == 'There is no "c" in "memory"; it holds a, b.'
-    assert no_such_file(MemoryTree({}), "c").message.endswith("it holds nothing.")
+    assert no_such_file(GivenTree({"b": b"", "a": b""}), "c").message == 'There is no "c" in "model"; it holds a, b.'
+    assert no_such_file(GivenTree({}), "c").message.endswith("it holds nothing.")
 
 
 def test_a_manifest_knows_its_size() -> None:
@@ -66,11 +48,11 @@ def test_any_tree_is_kept_whole_whatever_its_files_are_called(files: dict[str, b
         return
     with tempfile.TemporaryDirectory() as folder:
         store = LocalStore(folder)
-        manifest = store.import_tree(MemoryTree(files))
+        manifest = store.import_tree(GivenTree(files))
         tree = store.open_tree(store.load_manifest(manifest.digest))
         assert {path: read_bytes(tree, path) for path in paths(tree)} == files
         assert from_dict(Manifest, manifest.to_dict()) == manifest
-        reordered = MemoryTree(dict(reversed(files.items())))
+        reordered = GivenTree(dict(reversed(files.items())))
         assert store.import_tree(reordered).digest == manifest.digest
 
 

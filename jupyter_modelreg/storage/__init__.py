@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO, Protocol
 
     from ..trees import Tree
+    from .remote import RemoteStore
 
     Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -152,9 +153,9 @@ def damaged_files(view: str, manifest: Manifest) -> list[str]:
 
 
 class StoredTree:
-    """The files of a manifest, read in place."""
+    """The files of a manifest, read from the store that holds them."""
 
-    def __init__(self, store: LocalStore, manifest: Manifest) -> None:
+    def __init__(self, store: LocalStore | RemoteStore, manifest: Manifest) -> None:
         self._files = {item.path: item for item in manifest.files}
         self._store = store
         self.root, self.is_file = manifest.root, manifest.is_file
@@ -165,17 +166,16 @@ class StoredTree:
 
     def open(self, path: str) -> BinaryIO:
         """Open one file for reading."""
-        local = self.local_path(path)
-        try:
-            return open(local, "rb")
-        except FileNotFoundError:
-            raise Corrupted(f"{path} of {self.root} is missing from the store.") from None
+        return self._store.open_blob(self._item(path))
 
-    def local_path(self, path: str) -> str:
-        """Return where the blob of one file lies."""
+    def local_path(self, path: str) -> str | None:
+        """Return where the blob of one file lies on this machine; None where it must be fetched."""
+        return self._store.local_blob(self._item(path))
+
+    def _item(self, path: str) -> ManifestFile:
         if path not in self._files:
             raise no_such_file(self, path)
-        return self._store.blob_path(self._files[path].digest)
+        return self._files[path]
 
 
 class LocalStore:
@@ -243,6 +243,23 @@ class LocalStore:
     def blob_path(self, digest: str) -> str:
         """Return where a blob lies, whether or not it is there."""
         return digest_path(os.path.join(self._root, "blobs"), digest)
+
+    def local_blob(self, item: ManifestFile) -> str:
+        """Return where the blob of a file lies."""
+        return self.blob_path(item.digest)
+
+    def open_blob(self, item: ManifestFile) -> BinaryIO:
+        """Open the blob of a file for reading.
+
+        Raises
+        ------
+        Corrupted
+            If it is missing.
+        """
+        try:
+            return open(self.blob_path(item.digest), "rb")
+        except FileNotFoundError:
+            raise Corrupted(f"{item.path} is missing from the store {self._root}.") from None
 
     def manifest_path(self, digest: str) -> str:
         """Return where a manifest lies, whether or not it is there."""

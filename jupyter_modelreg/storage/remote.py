@@ -14,8 +14,7 @@ import time
 from contextlib import contextmanager, suppress
 
 from ..errors import Corrupted, InvalidInput, ModelRegistryError, NotFound, Unavailable
-from ..trees import no_such_file
-from . import GRACE_SECONDS, LocalStore, counter
+from . import GRACE_SECONDS, LocalStore, StoredTree, counter
 from .blobs import digest_path
 
 TYPE_CHECKING = False
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, BinaryIO
 
-    from ..trees import Manifest, ManifestFile, Tree, TreeFile
+    from ..trees import Manifest, ManifestFile, Tree
     from . import Progress
 
 # Object stores: nobody sees half of what is being put.
@@ -50,30 +49,6 @@ def open_remote(url: str, cache: LocalStore) -> RemoteStore:
         except ValueError as error:
             raise InvalidInput(f'The store "{url}" is of a kind that fsspec does not know: {error}.', key="store") from None
     return RemoteStore(url, file_system, str(root).rstrip("/"), cache)
-
-
-class RemoteTree:
-    """The files of a manifest, from the cache where it has them."""
-
-    def __init__(self, store: RemoteStore, manifest: Manifest) -> None:
-        self._files = {item.path: item for item in manifest.files}
-        self._store = store
-        self.root, self.is_file = manifest.root, manifest.is_file
-
-    def files(self) -> list[TreeFile]:
-        """Return the files, by path."""
-        return list(self._files.values())
-
-    def open(self, path: str) -> BinaryIO:
-        """Open one file for reading."""
-        local = self.local_path(path)
-        return open(local, "rb") if local else self._store.open_blob(self._files[path])
-
-    def local_path(self, path: str) -> str | None:
-        """Return where the cache has one file; None where it must be fetched."""
-        if path not in self._files:
-            raise no_such_file(self, path)
-        return self._store.cached(self._files[path])
 
 
 class RemoteStore:
@@ -125,12 +100,18 @@ class RemoteStore:
             self._cache.admit("manifests", digest, stream, f"Manifest {digest[:12]}…")
         return self._cache.load_manifest(digest)  # says so when there is none
 
-    def open_tree(self, manifest: Manifest) -> RemoteTree:
+    def open_tree(self, manifest: Manifest) -> StoredTree:
         """Return the files of a manifest."""
-        return RemoteTree(self, manifest)
+        return StoredTree(self, manifest)
 
     def open_blob(self, item: ManifestFile) -> BinaryIO:
-        """Open one file where it lies; nothing is checked."""
+        """Open a file from the cache, else where it lies; nothing is checked."""
+        local = self.local_blob(item)
+        if local:
+            return open(local, "rb")
+        return self._open_far(item)
+
+    def _open_far(self, item: ManifestFile) -> BinaryIO:
         with _asking(self._url):
             try:
                 stream: BinaryIO = self._files.open(self._path("blobs", item.digest), "rb")
@@ -138,7 +119,7 @@ class RemoteStore:
                 raise Corrupted(f"{item.path} is missing from the store {self._url}.") from None
         return stream
 
-    def cached(self, item: ManifestFile) -> str | None:
+    def local_blob(self, item: ManifestFile) -> str | None:
         """Return where this machine has a file already."""
         path = self._cache.blob_path(item.digest)
         return path if os.path.isfile(path) and os.path.getsize(path) == item.size_bytes else None
@@ -154,10 +135,10 @@ class RemoteStore:
         return self._cache.checkout(manifest, folder)
 
     def _fetch(self, manifest: Manifest, progress: Progress | None) -> None:
-        missing = [item for item in manifest.files if self.cached(item) is None]
+        missing = [item for item in manifest.files if self.local_blob(item) is None]
         advance = counter(sum(item.size_bytes for item in missing), progress)
         for item in missing:
-            with _asking(self._url), self.open_blob(item) as stream:
+            with _asking(self._url), self._open_far(item) as stream:
                 self._cache.admit("blobs", item.digest, stream, item.path)
             advance(item.size_bytes)
 
@@ -177,7 +158,7 @@ class RemoteStore:
 
         hasher = blake3()
         try:
-            with _asking(self._url), self.open_blob(item) as stream:
+            with _asking(self._url), self._open_far(item) as stream:
                 while data := stream.read(8 << 20):
                     hasher.update(data)
         except Corrupted:

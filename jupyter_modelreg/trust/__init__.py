@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..trees import Tree
-
-    Finding = tuple[str, list[str]]
+    from .containers import Finding
 
 LOADABLE = ("data-only", "known-pickle")
 CHILD_SECONDS = 120

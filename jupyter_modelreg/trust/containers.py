@@ -12,8 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .formats import Finding
-
+    Finding = tuple[str, list[str]]  # verdict, reasons
     Inspect = Callable[[str, Any, int | None], Finding]
 
 MAX_MEMBERS = 10_000

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Finding = tuple[str, list[str]]
+    from .containers import Finding
 
 VERDICTS = ("data-only", "known-pickle", "unknown-names", "not-inspected", "blocked")  # from harmless to worst
 MAX_DEPTH = 4

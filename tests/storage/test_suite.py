@@ -66,7 +66,7 @@ class RemoteSuite(StoreSuite):
         for _ in range(2):
             with pytest.raises(Corrupted, match="damaged where it comes from"):
                 there.view(there.load_manifest(manifest.digest))
-        assert there.cached(manifest.files[0]) is None
+        assert there.local_blob(manifest.files[0]) is None
 
 
 class TestMemory(RemoteSuite):
