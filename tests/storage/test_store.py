@@ -273,7 +273,7 @@ def test_a_missing_blob_is_said_so(store: LocalStore, make_tree: MakeTree, tmp_p
     assert store.holds(manifest)
     os.unlink(store.blob_path(manifest.files[0].digest))
     assert not store.holds(manifest)
-    with pytest.raises(Corrupted, match="^a is missing from the store /"):
+    with pytest.raises(Corrupted, match=r"^a is missing from the store /"):
         store.open_tree(manifest).open("a")
     with pytest.raises(Corrupted, match="a is missing"):
         store.checkout(manifest, str(tmp_path / "out"))
