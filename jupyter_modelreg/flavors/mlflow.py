@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FILE = "MLmodel"
 MAX_BYTES = 4 << 20
 EXAMPLE = "serving_input_example.json"
+CALLERS_FAULTS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # Source: mlflow.exceptions, those that answer 400
 _ENVELOPES = ("dataframe_split", "inputs", "instances", "dataframe_records")
 
 # numpy's names in tensor signatures -> MLflow's words for columns.
@@ -104,12 +105,25 @@ class MlflowPredictor:
         self._dtypes = {spec.name: spec.type for spec in schema.inputs} if schema else {}
 
     def __call__(self, rows: Any) -> Any:
-        """Predict rows; MLflow takes tensors of exactly the type that its signature names."""
+        """Predict rows; MLflow takes tensors of exactly the type that its signature names.
+
+        Raises
+        ------
+        ValueError
+            If MLflow finds the rows at fault.
+        """
         if self.wants == "array" and self._dtypes:
             rows = rows.astype(self._dtypes[None])
         elif self.wants == "tensors":
             rows = {name: array.astype(self._dtypes.get(name, array.dtype)) for name, array in rows.items()}
-        return self._model.predict(rows)
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._model.predict(rows)
+        except MlflowException as error:
+            if error.error_code in CALLERS_FAULTS:
+                raise ValueError(str(error)) from error
+            raise
 
 
 def _loader(name: str) -> Any:

@@ -76,6 +76,16 @@ def test_a_model_of_tensors_is_asked_with_tensors_of_its_own_type(saved: dict[st
     np.testing.assert_allclose(predictor(np.eye(3)), [1, 2, 3], rtol=1e-5)
 
 
+def test_rows_that_mlflow_refuses_are_the_callers_fault(saved: dict[str, str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        predictor = flavors.load_predictor(saved["skops"], "mlflow", None)
+    with pytest.raises(ValueError, match="pay"):
+        predictor(FRAME[["age"]])
+    with pytest.raises(ValueError, match="age"):
+        predictor(FRAME.assign(age="many"))
+
+
 def test_detecting_imports_no_mlflow(saved: dict[str, str]) -> None:
     import subprocess
     import sys
