@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -66,8 +67,9 @@ def _download(reference: MlflowRun, folder: str) -> str:
         with _reading_file_stores():
             return str(download_artifacts(artifact_uri=str(reference), dst_path=folder)).rstrip("/")
     except MlflowException as error:
-        said = str(error).splitlines()[0]
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        said = str(error).strip().splitlines()[0]
+        # MLflow 2 gathers what failed under one error that has no code of its own.
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE") or os.strerror(errno.ENOENT) in str(error):
             raise NotFound(f"MLflow at {place} has no {reference}: {said}") from None
         raise Unavailable(f"MLflow at {place} cannot give {reference}: {said}") from None
     except OSError as error:
