@@ -123,6 +123,7 @@ if TYPE_CHECKING:
 
 
 GRACE_SECONDS = 24 * 3600.0
+_HERE, _EXCHANGE = -100, 2  # Source: renameat2(2): AT_FDCWD, RENAME_EXCHANGE
 
 
 def open_store(url: str, caches: str) -> Store:
@@ -310,10 +311,21 @@ class LocalStore:
             for folder, _, _ in os.walk(scratch):
                 if folder != scratch:  # one that is to be moved must be writable
                     os.chmod(folder, 0o555)
-            if os.path.lexists(target):
-                os.chmod(target, 0o755)
-                os.rename(target, os.path.join(staging.folder, "damaged"))
-            _publish_view(scratch, target)
+            self._publish_view(manifest, scratch, target)
+
+    def _publish_view(self, manifest: Manifest, scratch: str, target: str) -> None:
+        os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+        try:
+            os.rename(scratch, target)
+        except OSError:
+            if not os.path.lexists(target):
+                raise
+            if self._is_view_whole(manifest, target):
+                return  # another process was quicker; its view is the same
+            os.chmod(target, 0o755)
+            _swap(scratch, target)
+        os.chmod(target, 0o555)
+        flush_folder(os.path.dirname(target))
 
     def _link(self, item: ManifestFile, target: str) -> None:
         blob = self.blob_path(item.digest)
@@ -441,16 +453,15 @@ def counter(total: int, progress: Progress | None) -> Callable[[int], None]:
     return advance
 
 
-def _publish_view(scratch: str, target: str) -> None:
-    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    try:
-        os.rename(scratch, target)
-    except OSError:
-        if not os.path.isdir(target):
-            raise
-        return  # another process was quicker; its view is the same
-    os.chmod(target, 0o555)
-    flush_folder(os.path.dirname(target))
+def _swap(scratch: str, target: str) -> None:
+    """Put a folder in the place of a damaged one; in one step where the system can, so that nobody finds nothing there."""
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    if call and call(_HERE, os.fsencode(scratch), _HERE, os.fsencode(target), _EXCHANGE) == 0:
+        return
+    os.rename(target, f"{scratch}.damaged")
+    os.rename(scratch, target)
 
 
 def _remove_old(path: str, horizon: float) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -329,19 +329,28 @@ def test_without_hard_links_everything_works_by_other_means(
     assert (tmp_path / "out" / "model" / "MLmodel").read_bytes() == FILES["MLmodel"]
 
 
-def test_threads_that_ask_for_a_view_at_once_all_get_it(store: LocalStore, make_tree: MakeTree) -> None:
-    manifest = store.import_tree(make_tree({str(number): b"x" for number in range(50)}))
-    seen: list[int] = []
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_threads_that_ask_for_a_view_at_once_all_get_it(is_damaged: bool, store: LocalStore, make_tree: MakeTree) -> None:
+    for attempt in range(8):
+        manifest = store.import_tree(make_tree({f"{attempt}-{number}": b"x" for number in range(8)}))
+        if is_damaged:
+            place = os.path.join(store.view(manifest), "model")
+            os.chmod(place, 0o755)
+            os.unlink(os.path.join(place, f"{attempt}-7"))
+        with ThreadPoolExecutor(8) as threads:
+            seen = list(threads.map(lambda _, wanted=manifest: os.listdir(os.path.join(store.view(wanted), "model")), range(8)))
+        assert [len(names) for names in seen] == [len(manifest.files)] * 8
 
-    def look() -> None:
-        seen.append(len(os.listdir(os.path.join(store.view(manifest), "model"))))
 
-    threads = [threading.Thread(target=look) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert seen == [50] * 8
+def test_a_damaged_view_is_mended_where_folders_cannot_be_swapped(
+    store: LocalStore, make_tree: MakeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = store.import_tree(make_tree({"a": b"one", "b": b"two"}))
+    place = os.path.join(store.view(manifest), "model")
+    os.chmod(place, 0o755)
+    os.unlink(os.path.join(place, "a"))
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    assert sorted(os.listdir(os.path.join(store.view(manifest), "model"))) == ["a", "b"]
 
 
 # --- clean ------------------------------------------------------------------------------------------------------------
