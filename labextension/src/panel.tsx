@@ -51,8 +51,9 @@ export class RegistryPanel extends SidePanel {
 
   /** Put the cursor into the search box. */
   focusSearch(): void {
-    // The box may be drawn only now, where a version was open.
-    requestAnimationFrame(() => this.node.querySelector<HTMLElement>('.jp-modelreg-Search-input')?.focus());
+    // What is typed next must land in it, so at once; the box may be drawn only now, where a version was open.
+    this._searchBox?.focus();
+    requestAnimationFrame(() => this._searchBox?.focus());
   }
 
   override dispose(): void {
@@ -74,6 +75,10 @@ export class RegistryPanel extends SidePanel {
   /** Without the server part there is nothing to list. */
   private _onChanged(registry: RegistryModel): void {
     this.content.setHidden(registry.error?.error === 'ServerMissing');
+  }
+
+  private get _searchBox(): HTMLElement | null {
+    return this.node.querySelector<HTMLElement>('.jp-modelreg-Search-input');
   }
 
   private _watching: IDisposable | null = null;

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from jupyter_modelreg import __version__
 from jupyter_modelreg.commands.model import CreateModel
@@ -72,6 +73,7 @@ def test_a_model_is_found_opened_and_left_by_keyboard(page: Any) -> None:
     open_panel(page)
     model_rows(page).get_by_role("button", name=LONG).wait_for()
     page.keyboard.press("Control+Alt+m")
+    expect(page.get_by_role("textbox", name="Search models")).to_be_focused()
     page.keyboard.type("chur")
     model_rows(page).get_by_role("button", name=LONG).wait_for(state="detached")
     page.keyboard.press("ArrowDown")
