@@ -303,9 +303,10 @@ async function tell({ trans }: ICommandContext, title: string, action: () => Pro
   }
 }
 
-export function copy({ trans }: { trans: TranslationBundle }, text: string): void {
+export function copy({ trans }: { trans: TranslationBundle }, text: string, isSecret = false): void {
   Clipboard.copyToSystem(text);
-  Notification.info(trans.__('Copied %1', text), { autoClose: 2000 });
+  // Notifications are kept in a list that anybody may open.
+  Notification.info(isSecret ? trans.__('Copied') : trans.__('Copied %1', text), { autoClose: 2000 });
 }
 
 /** Write a new cell into the notebook one looks at; without a notebook the code goes to the clipboard. */

@@ -268,7 +268,7 @@ function OpenEndpoint(props: { options: IPanelOptions; endpoint: EndpointModel }
           endpoint={endpoint}
           isRemote={!LOOPBACK.test(window.location.hostname)}
           onBack={() => registry.showEndpoint(null)}
-          onCopy={text => copy({ trans }, text)}
+          onCopy={(text, isSecret) => copy({ trans }, text, isSecret)}
           onDelete={name => void commands.execute(CommandIDs.removeEndpoint, { name })}
           onDeployAgain={(model, name) => void commands.execute(CommandIDs.deploy, { ...model, endpoint: name })}
           onOpenModel={({ name, version }) => registry.showVersion(name, version)}

@@ -126,6 +126,11 @@ def test_a_model_is_deployed_called_and_stopped_where_it_is_shown(iris: Model, p
     expect(endpoint.get_by_role("region", name="Answer", exact=True)).to_have_text(re.compile(r"\[\s*0,\s*0,\s*0\s*\]"))
     expect(endpoint.get_by_role("status")).to_have_text(re.compile(r"\d ms"))
     picture("journey-2-answered")
+    endpoint.get_by_role("button", name="Show keys").click()
+    endpoint.get_by_role("button", name="Copy primary key").click()
+    said = page.locator(".Toastify__toast")
+    expect(said).to_contain_text("Copied")
+    expect(said).not_to_contain_text(ml_client.online_endpoints.get_keys("iris").primary_key)  # the list of notifications stays
     page.get_by_role("tab", name="Running Terminals and Kernels").click()
     item = page.locator("#jp-running-sessions .jp-RunningSessions-item").filter(has_text="iris:1")
     expect(item).to_be_visible()

@@ -109,7 +109,8 @@ export interface IEndpointProps {
   /** Whether the browser runs on another machine than the endpoint. */
   isRemote: boolean;
   onBack?: () => void;
-  onCopy: (text: string) => void;
+  /** Copy a text and say so; a secret is not repeated. */
+  onCopy: (text: string, isSecret: boolean) => void;
   onDelete: (name: string) => void;
   onDeployAgain: (model: IReference, endpointName: string) => void;
   onOpenModel: (model: IReference) => void;
@@ -170,7 +171,7 @@ function Address({ trans, row, isRemote, onCopy, onOpenModel }: IPartProps): JSX
           url && (
             <span className="jp-modelreg-Copy">
               <code title={url}>{url}</code>
-              <Button icon={copyIcon} label={trans.__('Copy URL')} onClick={() => onCopy(url)} />
+              <Button icon={copyIcon} label={trans.__('Copy URL')} onClick={() => onCopy(url, false)} />
             </span>
           )
         ],
@@ -253,7 +254,7 @@ function Keys({ trans, endpoint, onCopy }: IPartProps): JSX.Element {
           label,
           <span className="jp-modelreg-Copy">
             <code>{key}</code>
-            <Button icon={copyIcon} label={copyLabel} onClick={() => onCopy(key)} />
+            <Button icon={copyIcon} label={copyLabel} onClick={() => onCopy(key, true)} />
           </span>
         ])}
       />
