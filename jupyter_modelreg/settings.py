@@ -58,36 +58,6 @@ def load_settings(explicit: Mapping[str, str] | None = None) -> tuple[Settings, 
     return Settings(**found), origin
 
 
-def make_folder(path: str) -> None:
-    """Make a folder and its parents, each readable by its owner only, their names safe from a power cut.
-
-    Raises
-    ------
-    OSError
-        If the system refuses; the caller says for what the folder was.
-    """
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(os.path.abspath(path))
-    make_folder(parent)
-    # os.makedirs would give the parents whatever the umask allows.
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
-    flush_folder(parent)
-
-
-def flush_folder(path: str) -> None:
-    """Make the names in a folder survive a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _from_environment() -> dict[str, str]:
     return {item.name: value for item in fields(Settings) if (value := os.environ.get(f"MODELREG_{item.name.upper()}"))}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from jupyter_modelreg.commands.workspace import ShowSettings
 from jupyter_modelreg.errors import InvalidInput
 from jupyter_modelreg.installation import list_settings
-from jupyter_modelreg.settings import Settings, load_settings, make_folder
+from jupyter_modelreg.settings import Settings, load_settings
 from jupyter_modelreg.workspace import open_workspace
 
 
@@ -113,19 +112,3 @@ def test_settings_are_shown_with_where_they_came_from(home: Path) -> None:
     assert (shown["home"].value, shown["home"].source) == (str(home), "MODELREG_HOME")
     assert list(shown) == list(Settings._fields)
     assert all(item.help for item in shown.values())
-
-
-def test_a_made_folder_and_its_parents_belong_to_their_owner_alone(tmp_path: Path) -> None:
-    before = os.umask(0)
-    try:
-        make_folder(str(tmp_path / "a" / "b"))
-        make_folder(str(tmp_path / "a" / "b"))
-    finally:
-        os.umask(before)
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a", tmp_path / "a" / "b")] == [0o700, 0o700]
-
-
-def test_a_file_where_a_folder_must_be_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("")
-    with pytest.raises(OSError, match="File exists"):
-        make_folder(str(tmp_path / "a" / "b"))

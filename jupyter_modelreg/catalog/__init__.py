@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from ..entities.model import CreationContext, Model
 from ..errors import Conflict, Corrupted, InvalidInput, NotFound, Refused, Unavailable, nearest
-from ..settings import make_folder
+from ..folders import make_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

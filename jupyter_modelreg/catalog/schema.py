@@ -10,7 +10,7 @@ import os
 import sqlite3
 
 from ..errors import Unavailable
-from ..settings import flush_folder
+from ..folders import flush_folder
 
 # Migration n brings a catalog of layout n to n + 1; never edit one that was released.
 MIGRATIONS = (

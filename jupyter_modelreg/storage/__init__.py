@@ -19,9 +19,10 @@ import time
 from contextlib import contextmanager, suppress
 
 from ..errors import Conflict, Corrupted, InvalidInput, NotFound
+from ..folders import flush_folder
 from ..records import from_dict
 from ..trees import Manifest, ManifestFile, TreeFile, no_such_file
-from .blobs import Staging, digest_path, flush_folder, hash_file, remove_folder, storing
+from .blobs import Staging, digest_path, hash_file, remove_folder, storing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import time
 from blake3 import blake3
 
 from ..errors import Conflict, Corrupted, Unavailable
-from ..settings import flush_folder, make_folder
+from ..folders import make_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -348,4 +348,4 @@ def remove_folder(folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-__all__ = ["Staging", "copy_verified", "digest_path", "flush_folder", "hash_file", "remove_folder", "storing"]
+__all__ = ["Staging", "copy_verified", "digest_path", "hash_file", "remove_folder", "storing"]
