@@ -109,7 +109,7 @@ def _record_and_wait(
     if no_wait:
         return
     try:
-        _wait(workspace, deployment, _identity(process), process["folder"])
+        _wait(workspace, deployment, identity_of(process), process["folder"])
     except Unavailable:
         workspace.catalog.put_deployment(deployment.replace(provisioning_state="Failed"), process)
         raise
@@ -190,7 +190,7 @@ def remove_deployment(workspace: Workspace, endpoint_name: str, name: str) -> No
     process = _process_of(workspace, deployment)
     workspace.catalog.delete_deployment(endpoint_name, name)
     if process:
-        stop_process(_identity(process), grace_seconds=DELETE_SECONDS)
+        stop_process(identity_of(process), grace_seconds=DELETE_SECONDS)
     _remove_runs(_deployment_folder(workspace, deployment), but=None)
 
 
@@ -273,14 +273,15 @@ def deployed_code(workspace: Workspace, deployment: OnlineDeployment) -> str | N
 def _end(process: dict[str, Any]) -> None:
     from .compute import stop_process
 
-    stop_process(_identity(process))
+    stop_process(identity_of(process))
 
 
 def _process_of(workspace: Workspace, deployment: OnlineDeployment) -> dict[str, Any] | None:
     return workspace.catalog.get_process(str(deployment.endpoint_name), str(deployment.name))
 
 
-def _identity(process: dict[str, Any]) -> ProcessIdentity:
+def identity_of(process: dict[str, Any]) -> ProcessIdentity:
+    """Return which process the catalog's row of a deployment means."""
     from .compute import ProcessIdentity
     from .records import fields
 
@@ -330,7 +331,7 @@ def _state_of(process: dict[str, Any]) -> tuple[str, str | None]:
     from .compute import is_alive
     from .worker import read_status
 
-    is_running = is_alive(_identity(process))  # asked before the status, which a dying worker writes last
+    is_running = is_alive(identity_of(process))  # asked before the status, which a dying worker writes last
     status = read_status(process["folder"])
     if status.state == "failed":
         return "failed", status.error

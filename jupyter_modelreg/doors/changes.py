@@ -59,8 +59,7 @@ class Changes:
 
 
 def _read_catalog(workspace: Workspace) -> tuple[int, list[tuple[str, ProcessIdentity]]]:
-    from ..compute import ProcessIdentity
-    from ..records import fields
+    from ..hosting import identity_of
 
     # The number comes first: what is written meanwhile is found by the next look.
     number = workspace.catalog.change_number()
@@ -68,8 +67,7 @@ def _read_catalog(workspace: Workspace) -> tuple[int, list[tuple[str, ProcessIde
     for deployment in workspace.catalog.list_deployments():
         process = workspace.catalog.get_process(str(deployment.endpoint_name), str(deployment.name))
         if process:
-            identity = ProcessIdentity(**{item.name: process[item.name] for item in fields(ProcessIdentity)})
-            workers.append((process["folder"], identity))
+            workers.append((process["folder"], identity_of(process)))
     return number, workers
 
 
