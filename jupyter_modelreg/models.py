@@ -10,7 +10,7 @@ from .errors import Corrupted, InvalidInput, NotFound, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
 
     from .commands.model import (
         ArchiveModel,
@@ -50,11 +50,32 @@ def create_model(workspace: Workspace, command: CreateModel) -> Model:
     NotFound
         If the path leads nowhere.
     """
-    _refuse_registry(command.registry_name)
-    model = _described_by(command)
+    model = describe_model(command)
     if not model.name or not model.path:
         raise InvalidInput("Please provide either --file/-f or --name/-n and --path/-p.", key="path")
     return register_model(workspace, model)
+
+
+def describe_model(command: CreateModel, body: IO[str] | None = None) -> Model:
+    """Return the model that a command describes: in its file, or a body read instead of it; options win over both.
+
+    Raises
+    ------
+    InvalidInput
+        If the description has a mistake; the message names file, line and key.
+    NotFound
+        If a registry is named: there are none yet.
+    """
+    _refuse_registry(command.registry_name)
+    flags, source = _from_flags(command), body or command.file
+    if not source:
+        return _with_sets(flags, command.set)
+    from .entities.loading import load_entity
+
+    described = load_entity(Model, source, overrides=command.set)
+    names = ("name", "version", "path", "type", "description", "stage", "datastore")
+    given = {name: value for name in names if (value := getattr(flags, name))}
+    return described.replace(**given, tags={**described.tags, **flags.tags})
 
 
 def register_model(workspace: Workspace, model: Model) -> Model:
@@ -122,19 +143,6 @@ def register_object(
         manifest = workspace.store.import_tree(workspace.open_tree(LocalPath(path=folder)), workspace.progress)
     model = _from_flags(command).replace(path=_stored_path(manifest), type=detection.type)
     return _record(workspace, model, detection, manifest, lineage or Lineage(), metrics or {})
-
-
-def _described_by(command: CreateModel) -> Model:
-    flags = _from_flags(command)
-    if not command.file:
-        return _with_sets(flags, command.set)
-    from .entities.loading import load_entity
-
-    model = load_entity(Model, command.file, overrides=command.set)
-    given = {
-        name: value for name in ("name", "version", "path", "type", "description", "stage", "datastore") if (value := getattr(flags, name))
-    }
-    return model.replace(**given, tags={**model.tags, **flags.tags})
 
 
 def _with_sets(model: Model, sets: list[str]) -> Model:

@@ -290,8 +290,7 @@ def _register_described(magics: ModelRegMagics, command: CreateModel, cell: str 
     """Register what YAML describes: a file's, or the cell's body where the file is ``-``. Options win over it."""
     import io
 
-    from ..entities.loading import load_entity
-    from ..models import register_model
+    from ..models import describe_model, register_model
 
     operation = find_operation("model", "create")
     if cell is None and command.file != "-":
@@ -300,9 +299,7 @@ def _register_described(magics: ModelRegMagics, command: CreateModel, cell: str 
         _usage("The body of %%model_register is the YAML where -f - stands; a file's name goes with %model_register -f FILE.")
     body = io.StringIO("\n" + cell)  # lines as the notebook counts them
     body.name = "cell"
-    described = load_entity(Model, body, overrides=command.set)
-    named = {name: value for name in ("name", "version", "path", "type", "description", "stage") if (value := getattr(command, name))}
-    model = described.replace(**named, tags={**described.tags, **command.tags})
+    model = describe_model(command, body)
     if not model.name or not model.path:
         raise InvalidInput('A model needs "name" and "path".')
     return register_model(magics.workspace(), model)
@@ -339,7 +336,7 @@ def _register_value(magics: ModelRegMagics, command: CreateModel, own: dict[str,
 
 def _check_words(command: CreateModel, own: dict[str, Any], cell: str | None) -> None:
     """Say what is missing or wrong before a cell trains for an hour."""
-    from ..catalog.names import check_model_name, check_tag, check_version
+    from ..catalog.names import check_model
 
     if not command.name:
         _usage("%%model_register needs a name: %%model_register NAME")
@@ -347,10 +344,7 @@ def _check_words(command: CreateModel, own: dict[str, Any], cell: str | None) ->
         _usage("%model_register needs --var VARIABLE or --path PATH; to register what a cell makes, begin the cell with %%model_register.")
     if command.set:
         _usage("--set goes with --path and -f; for a cell's value there are --tag, --description and --stage.")
-    check_model_name(command.name)
-    check_version(command.version)
-    for key, value in command.tags.items():
-        check_tag(key, value)
+    check_model(Model(name=command.name, version=command.version, tags=command.tags))
 
 
 def _variable(namespace: dict[str, Any], name: str) -> Any:

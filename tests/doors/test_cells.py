@@ -148,6 +148,13 @@ class TestRegisteringYaml:
         model = notebook.run(f"%%model_register other -f - --version 4 --tag c=d --stage Production --set tags.a=z\n{self.BODY}")
         assert (model.name, model.version, model.tags, model.stage) == ("other", "4", {"a": "z", "c": "d"}, "Production")
 
+    @pytest.mark.parametrize("option", ["--registry-name nowhere", "--datastore nowhere"])
+    def test_a_place_that_is_not_there_is_not_passed_over(self, option: str, notebook: Notebook) -> None:
+        error, seen = notebook.fail(f"%%model_register -f - {option}\n{self.BODY}")
+        assert isinstance(error, errors.NotFound)
+        assert "nowhere" in seen
+        assert notebook.run("%model_list") == []
+
     def test_a_file_is_read_by_the_line_magic(self, notebook: Notebook, tmp_path: Path) -> None:
         (tmp_path / "y.yml").write_text(self.BODY)
         assert notebook.run("%model_register -f y.yml").version == "3"
