@@ -12,12 +12,13 @@ export const registryIcon = new LabIcon({
 </svg>`
 });
 
-/** An endpoint: it sends. Source of the shape: Material icons, "wifi tethering", Apache-2.0. */
+/** An endpoint: a point that sends. */
 export const endpointIcon = new LabIcon({
   name: 'jupyter-modelreg:endpoint',
   svgstr: `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24">
-  <g class="jp-icon3" fill="#616161">
-    <path d="M12 11c-1.100 0-2 .9-2 2s.9 2 2 2 2-.9 2-2-.9-2-2-2zm6 2c0-3.310-2.690-6-6-6s-6 2.690-6 6c0 2.220 1.210 4.150 3 5.190l1-1.740c-1.190-.7-2-1.970-2-3.450 0-2.210 1.790-4 4-4s4 1.790 4 4c0 1.480-.810 2.750-2 3.450l1 1.740c1.790-1.040 3-2.970 3-5.190zM12 3C6.480 3 2 7.480 2 13c0 3.700 2.010 6.920 4.990 8.650l1-1.730C5.610 18.530 4 15.960 4 13c0-4.420 3.580-8 8-8s8 3.580 8 8c0 2.960-1.610 5.530-4 6.920l1 1.730c2.990-1.730 5-4.950 5-8.650 0-5.520-4.480-10-10-10z"/>
+  <circle class="jp-icon3" fill="#616161" cx="12" cy="12" r="2.5"/>
+  <g class="jp-icon3" stroke="#616161" style="fill:none" stroke-width="2" stroke-linecap="round">
+    <path d="M8 16a5.7 5.7 0 0 1 0-8M16 8a5.7 5.7 0 0 1 0 8M5 19a9.9 9.9 0 0 1 0-14M19 5a9.9 9.9 0 0 1 0 14"/>
   </g>
 </svg>`
 });
