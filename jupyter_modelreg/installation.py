@@ -22,6 +22,9 @@ EXTRAS = {
     "mlflow": ("mlflow mlflow-skinny", "pandas"),
     "onnx": ("onnxruntime", "onnx"),
     "pickle": ("cloudpickle",),
+    "postgres": ("psycopg", "sqlalchemy"),
+    "s3": ("s3fs",),
+    "fuse": ("mfusepy",),
 }
 
 

@@ -20,15 +20,49 @@ class Settings(Record):
     """Where things lie and who is asking. With nothing set everything works, under the user's data folder."""
 
     home: str = field(default="", help="Folder of everything that is kept on this machine.")
-    catalog: str = field(default="", help="Database of names and versions; a path, by default HOME/catalog.sqlite.")
+    catalog: str = field(
+        default="",
+        help="Database of names and versions; a path, by default HOME/catalog.sqlite, or postgresql://USER@HOST/DATABASE. url means the same.",
+    )
     store: str = field(
         default="", help="Where files are kept; a folder or an fsspec URL such as s3://bucket/prefix, by default HOME/store."
     )
     workspace: str = field(default="local", help="Name shown where Azure ML shows a workspace's name.")
     user: str = field(default="", help="Name written beside what you create; by default your login name.")
+    durability: str = field(
+        default="full",
+        choices=("full", "relaxed"),
+        help="full: what is registered survives a power cut; relaxed: the system may write it later, for scratch registries.",
+    )
+    dedup: str = field(
+        default="file",
+        choices=("file", "tensor"),
+        help="What is kept once: a file, or each tensor of a safetensors file, so that a fine-tuned checkpoint costs what changed.",
+    )
+    quota: str = field(
+        default="", help="Size that the store may have, such as 200 GB; registering beyond it is refused. No limit when empty."
+    )
+    cache_limit: str = field(
+        default="20 GB", help="Size of what this machine keeps of a store elsewhere; the least recently used goes first."
+    )
+    mount_limit: str = field(
+        default="1 GB", help="Size up to which a version that lies elsewhere is downloaded when a path to it is asked for."
+    )
+    network_catalog: str = field(
+        default="refuse",
+        choices=("refuse", "allow"),
+        help="Whether SQLite may write on a network file system, where it can lose data; PostgreSQL is the safe way.",
+    )
 
 
 _PATHS = ("home", "catalog", "store")
+_OTHER_NAMES = {"url": "catalog"}
+_SIZES = ("quota", "cache_limit", "mount_limit")
+_UNITS = {
+    "": 1,
+    "B": 1,
+    **{f"{letter}{sign}B": base**power for power, letter in enumerate("KMGT", 1) for sign, base in (("", 1000), ("I", 1024))},
+}
 
 
 def load_settings(explicit: Mapping[str, str] | None = None) -> tuple[Settings, dict[str, str]]:
@@ -43,9 +77,10 @@ def load_settings(explicit: Mapping[str, str] | None = None) -> tuple[Settings, 
     """
     found: dict[str, str] = {}
     origin: dict[str, str] = {}
-    _check_known(explicit or {}, "")
+    explicit = _known_names(explicit or {})
+    _check_known(explicit, "")
     layers = (
-        ("argument", _with_full_paths(explicit or {}, "")),
+        ("argument", _with_full_paths(explicit, "")),
         ("environment", _with_full_paths(_from_environment(), "")),
         _from_file(),
         ("default", _defaults),
@@ -53,13 +88,46 @@ def load_settings(explicit: Mapping[str, str] | None = None) -> tuple[Settings, 
     for source, values in layers:
         for name in [item.name for item in fields(Settings) if item.name not in found]:
             value = values(name, found) if callable(values) else values.get(name)
-            if value:
+            if value or source == "default":
                 found[name], origin[name] = value, f"MODELREG_{name.upper()}" if source == "environment" else source
+                _check_value(name, value, origin[name])
     return Settings(**found), origin
 
 
+def parse_size(text: str) -> int:
+    """Return a size in bytes: ``20 GB``, ``512MiB``, ``1000``. Units of 1000 (KB, MB …) and of 1024 (KiB, MiB …).
+
+    Raises
+    ------
+    InvalidInput
+        If it is no size.
+    """
+    number = text.strip().rstrip("BKMGTIbkmgti ")
+    unit = text.strip()[len(number) :].strip().upper()
+    if not number.isascii() or not number.replace(".", "", 1).isdigit() or unit not in _UNITS:
+        raise InvalidInput(f'"{text[:40]}" is no size; write 20 GB, 512 MiB or a number of bytes.')
+    return int(float(number) * _UNITS[unit])
+
+
+def _check_value(name: str, value: str, source: str) -> None:
+    """Refuse a value that no part could use, and say where it came from."""
+    choices = Settings._fields[name].choices
+    if choices and value not in choices:
+        raise InvalidInput(f'{source}: {name} is "{value}"; it must be one of {", ".join(choices)}.{nearest(value, choices)}', key=name)
+    if name in _SIZES and value:
+        try:
+            parse_size(value)
+        except InvalidInput as error:
+            raise InvalidInput(f"{source}: {name}: {error.message}", key=name) from None
+
+
 def _from_environment() -> dict[str, str]:
-    return {item.name: value for item in fields(Settings) if (value := os.environ.get(f"MODELREG_{item.name.upper()}"))}
+    names = [*_OTHER_NAMES, *(item.name for item in fields(Settings))]
+    return dict(_known_names({name: value for name in names if (value := os.environ.get(f"MODELREG_{name.upper()}"))}))
+
+
+def _known_names(values: Mapping[str, str]) -> Mapping[str, str]:
+    return {_OTHER_NAMES.get(key, key): value for key, value in values.items()}
 
 
 def _from_file() -> tuple[str, dict[str, str]]:
@@ -87,6 +155,7 @@ def _read_file(path: str) -> dict[str, str]:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError as error:  # no TOML, or no UTF-8
         raise InvalidInput(f"{path} is no TOML: {error}.") from None
+    values = dict(_known_names(values))
     _check_known(values, f"{path}: ")
     for key, value in values.items():
         if not isinstance(value, str):
