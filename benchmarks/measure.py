@@ -17,14 +17,15 @@ BARE_PYTHON = [sys.executable, "-c", "pass"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table. A row without a limit is always ok."""
+    """One line of the table, in seconds unless `say` says otherwise. A row without a limit is always ok."""
 
     what: str
-    ours: float  # seconds
+    ours: float
     peer_name: str
-    peer: float  # seconds
+    peer: float
     limit: str
     is_ok: bool
+    say: Callable[[float], str] = lambda seconds: _say_seconds(seconds)
 
 
 def at_most_times(what: str, ours: float, peer_name: str, peer: float, times: float) -> Row:
@@ -45,6 +46,12 @@ def within_seconds(what: str, ours: float, peer_name: str, peer: float, seconds:
 def over_peer(what: str, ours: float, peer_name: str, peer: float, seconds: float) -> Row:
     """Make a row that holds when ours takes less than `seconds` longer than the peer."""
     return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit=f"< +{_say_seconds(seconds)}", is_ok=ours - peer < seconds)
+
+
+def at_most_bytes(what: str, ours: float, peer_name: str, peer: float, limit: float) -> Row:
+    """Make a row that holds when ours takes at most `limit` bytes."""
+    is_ok = ours <= limit
+    return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit=f"≤ {_say_bytes(limit)}", is_ok=is_ok, say=_say_bytes)
 
 
 def without_limit(what: str, ours: float, peer_name: str, peer: float) -> Row:
@@ -91,7 +98,7 @@ def show(row: Row) -> str:
     """Return a row as one line of the table; see :data:`HEADING`."""
     ratio = row.ours / row.peer
     said = f"{ratio:.2f}×" if ratio >= 0.1 else f"1/{1 / ratio:.0f}"
-    return _LINE.format(row.what, _say_seconds(row.ours), _say_seconds(row.peer), row.peer_name, said, row.limit, _verdict(row))
+    return _LINE.format(row.what, row.say(row.ours), row.say(row.peer), row.peer_name, said, row.limit, _verdict(row))
 
 
 def _verdict(row: Row) -> str:
@@ -102,5 +109,9 @@ def _say_seconds(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"
 
 
-_LINE = "{:<42} {:>9} {:>9}  {:<34} {:>7}  {:>8}  {}"
+def _say_bytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+_LINE = "{:<45} {:>9} {:>9}  {:<34} {:>7}  {:>8}  {}"
 HEADING = _LINE.format("what", "ours", "peer", "the peer", "ratio", "limit", "")
