@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .entities.answers import Comparison, Deleted, Downloaded
     from .flavors import Detection
     from .references import Reference
-    from .trees import Manifest
+    from .trees import Manifest, Tree
     from .workspace import Workspace
 
 # Source: Azure ML, "Work with registered models": after registration only description and tags change. The CLI adds
@@ -78,10 +78,11 @@ def describe_model(command: CreateModel, body: IO[str] | None = None) -> Model:
     return described.replace(**given, tags={**described.tags, **flags.tags})
 
 
-def register_model(workspace: Workspace, model: Model) -> Model:
+def register_model(workspace: Workspace, model: Model, *, tree: Tree | None = None, lineage: Lineage | None = None) -> Model:
     """Register what an entity describes; see :func:`create_model`.
 
-    A model without a name is registered under one made from its content, as Azure ML does for inline models.
+    A model without a name is registered under one made from its content, as Azure ML does for inline models. `tree` holds
+    the files where they are not read as the path says.
     """
     from . import flavors
     from .catalog.names import check_model
@@ -91,11 +92,11 @@ def register_model(workspace: Workspace, model: Model) -> Model:
         check_model(model)  # before a gigabyte is copied in vain
     _check_datastore(model.datastore)
     reference = parse_reference(model.path or "")
-    tree = workspace.open_tree(reference)
+    tree = tree or workspace.open_tree(reference)
     detection = flavors.detect(tree, model.type)
     manifest = workspace.store.import_tree(tree, workspace.progress)
     named = model if model.name else model.replace(name=f"anonymous-{manifest.digest[:16]}", version="1")
-    return _record(workspace, named.replace(**_source_of(reference, manifest)), detection, manifest, Lineage(), {})
+    return _record(workspace, named.replace(**_source_of(reference, manifest)), detection, manifest, lineage or Lineage(), {})
 
 
 def register_object(
@@ -233,7 +234,7 @@ def list_models(workspace: Workspace, command: ListModels) -> list[Model]:
 
 def show_model(workspace: Workspace, command: ShowModel) -> Model:
     """Return one version with its files and where it is deployed; the latest when none is named."""
-    model = _find(workspace, command)
+    model = find_model(workspace, command)
     manifest = workspace.store.load_manifest(model.digest or "")
     deployments = workspace.catalog.deployments_of(model.name or "", model.version)
     return model.replace(files=list(manifest.files), endpoints=deployments)
@@ -253,7 +254,7 @@ def load_model(workspace: Workspace, command: ShowModel, *, trust: bool = False)
     """
     from . import flavors
 
-    model = _find(workspace, command)
+    model = find_model(workspace, command)
     path = audited_path(workspace, model, trust=trust)
     return flavors.load_object(path, model.flavor or "", is_trusted=trust)
 
@@ -344,7 +345,7 @@ def update_model(workspace: Workspace, command: UpdateModel) -> Model:
     """
     from .entities.loading import apply_update
 
-    model = _find(workspace, command)
+    model = find_model(workspace, command)
 
     def change(current: Model) -> Model:
         before = current.to_dict()
@@ -404,7 +405,7 @@ def restore_model(workspace: Workspace, command: RestoreModel) -> Model:
 
 
 def _set_archived(workspace: Workspace, command: ArchiveModel, *, is_archived: bool) -> Model:
-    model = _find(workspace, command)
+    model = find_model(workspace, command)
     version = model.version if _names_a_version(command) else None
     workspace.catalog.set_archived(str(model.name), version, is_archived)
     return workspace.catalog.get_version(str(model.name), model.version)
@@ -436,7 +437,7 @@ def download_model(workspace: Workspace, command: DownloadModel) -> Downloaded:
 
     from .entities.answers import Downloaded
 
-    model = _find(workspace, command)
+    model = find_model(workspace, command)
     manifest = workspace.store.load_manifest(model.digest or "")
     target = os.path.join(os.path.abspath(os.path.expanduser(command.download_path)), str(model.name))
     files = workspace.store.checkout(manifest, target, workspace.progress)
@@ -453,7 +454,7 @@ def delete_model(workspace: Workspace, command: DeleteModel) -> Deleted:
     """
     from .entities.answers import Deleted
 
-    model = _find(workspace, command)
+    model = find_model(workspace, command)
     name = str(model.name)
     if _names_a_version(command):
         workspace.catalog.delete_version(name, str(model.version))
@@ -471,13 +472,13 @@ def share_model(workspace: Workspace, command: ShareModel) -> Model:
     """
     if not command.registry_name:
         raise InvalidInput("model share needs --registry-name.", key="registry_name")
-    return _find(workspace, command)
+    return find_model(workspace, command)
 
 
 # --- steps --------------------------------------------------------------------------------------------------------
 
 
-def _find(workspace: Workspace, command: Any) -> Model:
+def find_model(workspace: Workspace, command: Any) -> Model:
     """Return the version that a command names by name, ``name:version``, ``name@label``, version or label."""
     from .references import parse_model_name
 
