@@ -158,7 +158,19 @@ def hash_file(path: str) -> str:
     """Return the BLAKE3 of a file, mapped, not copied."""
     if os.path.getsize(path) == 0:
         return str(blake3(b"").hexdigest())
-    return str(blake3(max_threads=blake3.AUTO).update_mmap(path).hexdigest())
+    return str(blake3(max_threads=_threads).update_mmap(path).hexdigest())
+
+
+_threads = blake3.AUTO
+
+
+def _use_own_threads() -> None:
+    """Hash with new threads in a forked process: those of blake3's shared pool stayed behind, and waiting for them never ends."""
+    global _threads
+    _threads = os.cpu_count() or 1
+
+
+os.register_at_fork(after_in_child=_use_own_threads)
 
 
 def copy_verified(blob: str, folder: int, name: str, digest: str, what: str) -> None:
