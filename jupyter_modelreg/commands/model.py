@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+MOUNT_MODES = ("ro_mount", "rw_mount", "download")
+MOUNT_KINDS = ("auto", "view", "fuse")
+
+
 def _model_name() -> Any:
     return field("-n", is_positional=True, values="model", help="Name of the model; NAME:VERSION and NAME@LABEL work too.")
 
@@ -132,3 +136,53 @@ class CompareModels(Command):
     name: str = _model_name()
     version: str | None = field("-v", default=None, values="version", help="First version; the one before the other when left out.")
     other: str | None = field(default=None, values="version", help="Second version, or NAME:VERSION; the latest when left out.")
+
+
+class MountModel(Command):
+    """Show a version's files in a folder: links to what is stored, nothing is copied where that can be."""
+
+    name: str = _model_name()
+    mount_point: str = field(is_positional=True, values="path", help="New or empty folder that shows the files.")
+    version: str | None = _version()
+    label: str | None = _label()
+    mode: str = field(
+        default="ro_mount",
+        choices=MOUNT_MODES,
+        help="ro_mount to read; rw_mount for a private copy that model commit registers; download for a copy, each file checked.",
+    )
+    kind: str = field(
+        default="auto",
+        choices=MOUNT_KINDS,
+        help="How to show files for reading: view links to files on this machine, fuse reads what is asked for when it is asked for.",
+    )
+    registry_name: str | None = _registry()
+
+
+class ListMounts(Command):
+    """List the folders of this machine that show a version's files."""
+
+
+class UnmountModel(Command):
+    """Take a version's files out of a folder again. What was put or changed there stays."""
+
+    mount_point: str = field(is_positional=True, values="path", help="The folder.")
+    discard: bool = field(default=False, help="Remove what was changed and not committed, too.")
+
+
+class CommitModel(Command):
+    """Register what a folder of model mount --mode rw_mount holds now as the next version."""
+
+    mount_point: str = field(is_positional=True, values="path", help="The folder.")
+    name: str | None = field("-n", default=None, values="model", help="Another model that receives the version.")
+    description: str | None = field("-d", default=None, help="What it is, in words.")
+    tags: dict[str, str] = field("--tag", default={}, metavar="KEY=VALUE", help="Labels to find it by.")
+    stage: str | None = field("-s", default=None, help="Stage of its life, such as Development or Production.")
+
+
+class ListChecksums(Command):
+    """List a version's files with the BLAKE3 and SHA-256 of their bytes."""
+
+    name: str = _model_name()
+    version: str | None = _version()
+    label: str | None = _label()
+    registry_name: str | None = _registry()

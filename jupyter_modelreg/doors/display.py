@@ -31,6 +31,8 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "OnlineEndpoint": (("Name", "name"), ("State", "state"), ("Deployments", "deployments"), ("Traffic", "traffic"), ("Tags", "tags")),
     "OnlineDeployment": (("Name", "name"), ("State", "state"), ("Model", "model")),
+    "Mount": (("Folder", "path"), ("Model", "model"), ("Mode", "mode"), ("Kind", "kind"), ("Size", "size_bytes")),
+    "Checksum": (("Path", "path"), ("Size", "size_bytes"), ("SHA-256", "sha256")),
     "Datastore": (("Name", "name"), ("Type", "type"), ("Description", "description")),
     "Difference": (("Group", "group"), ("Name", "name"), ("First", "first"), ("Second", "second"), ("Change", "delta")),
     "Setting": (("Name", "name"), ("Value", "value"), ("From", "source"), ("Meaning", "help")),
@@ -49,11 +51,12 @@ EMPTY = {
     "Model": "No models yet. Register one: modelreg model create --name churn --path ./model",
     "OnlineEndpoint": "No endpoints yet. Serve a model: modelreg model deploy churn",
     "OnlineDeployment": "No deployments yet.",
+    "Mount": "Nothing is mounted. Show a version in a folder: modelreg model mount churn@latest ./churn",
 }
 NOTHING = "Nothing found."
 
 # What stays whole in a list, however long; other cells end at MAX_CELL characters.
-_WHOLE = {"name", "version", "value", "advice", "help", "model", "scoring_uri"}
+_WHOLE = {"name", "version", "value", "advice", "help", "model", "scoring_uri", "path", "sha256"}
 MAX_CELL = 48
 MAX_WIDTH = 60
 MAX_LISTED = 60  # rows that a notebook shows and keeps; a shell prints all
@@ -401,6 +404,14 @@ def _lines(text: str) -> str:
     return "\n".join(escape_control(line) for line in text.splitlines())
 
 
+def unmounted_text(answer: Any) -> str:
+    """Say what became of a folder that showed a version."""
+    if not answer.left:
+        return f"{answer.path} shows nothing any more."
+    stays = f"{count_text(answer.left, 'file')} {'stays' if len(answer.left) == 1 else 'stay'}"
+    return f"{answer.path} is an ordinary folder again; {stays} that the mount had not put there:"
+
+
 KEYS_HIDDEN = (
     "Keys are not shown in a notebook, since notebooks are passed on. "
     "Assign them: keys = %online_endpoint_get_credentials NAME; keys.primary_key"
@@ -413,6 +424,8 @@ _OWN_TEXTS: dict[str, Callable[[Any], str]] = {
             *(f"  {escape_control(path)}" for path in answer.files),
         ]
     ),
+    "Mount": lambda answer: escape_control(f"{answer.path} shows {answer.model}, {size_text(answer.size_bytes)}: {answer.reason}."),
+    "Unmounted": lambda answer: "\n".join([escape_control(unmounted_text(answer)), *(f"  {escape_control(path)}" for path in answer.left)]),
     "Deleted": lambda answer: "\n".join(f"Deleted {escape_control(name)}" for name in answer.names) or "Nothing to delete.",
     "LogText": lambda answer: _lines(answer.text),
     "Comparison": _comparison,

@@ -26,6 +26,7 @@ from .display import (
     shown_columns,
     size_text,
     to_text,
+    unmounted_text,
 )
 
 TYPE_CHECKING = False
@@ -264,6 +265,15 @@ def _downloaded(answer: Any) -> str:
     )
 
 
+def _mount(answer: Any) -> str:
+    about = f"{size_text(answer.size_bytes)}: {answer.reason}"
+    return f"<div><code>{escape(answer.path)}</code> shows <b>{escape(answer.model)}</b> {_span(about)}</div>"
+
+
+def _unmounted(answer: Any) -> str:
+    return f"<div>{escape(unmounted_text(answer))}</div>" + "".join(f"<div>{_broken(path)}</div>" for path in answer.left[:MAX_ROWS])
+
+
 def _log(answer: Any) -> str:
     return f"<pre{_PRE}>{escape(to_text(answer))}</pre>" if answer.text else _faint("Nothing was printed.")
 
@@ -290,6 +300,8 @@ _PAGES: dict[str, Callable[[Any], str]] = {
     "Comparison": _comparison,
     "Deleted": _deleted,
     "Downloaded": _downloaded,
+    "Mount": _mount,
+    "Unmounted": _unmounted,
     "LogText": _log,
     "Invocation": _invocation,
 }

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 EMPTY = {
     "Model": "No models yet. Register one: start a cell with %%model_register NAME and end it with the model.",
     "OnlineEndpoint": "No endpoints yet. Serve a model: %model_deploy NAME",
+    "Mount": "Nothing is mounted. Show a version in a folder: %model_mount churn@latest ./churn",
 }
 
 # Verbs after which there is little new to see; their answer is shown as a row of a list.

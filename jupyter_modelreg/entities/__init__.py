@@ -5,13 +5,16 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from .answers import Check as Check
+    from .answers import Checksum as Checksum
     from .answers import Comparison as Comparison
     from .answers import Deleted as Deleted
     from .answers import Difference as Difference
     from .answers import Downloaded as Downloaded
     from .answers import Invocation as Invocation
     from .answers import LogText as LogText
+    from .answers import Mount as Mount
     from .answers import Setting as Setting
+    from .answers import Unmounted as Unmounted
     from .datastore import Datastore as Datastore
     from .environment import BuildContext as BuildContext
     from .environment import Environment as Environment
@@ -34,7 +37,22 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
 
 # Name -> module; imported on first use, since a shell that lists models needs one of them.
 _HOMES = {
-    **dict.fromkeys(("Check", "Comparison", "Deleted", "Difference", "Downloaded", "Invocation", "LogText", "Setting"), "answers"),
+    **dict.fromkeys(
+        (
+            "Check",
+            "Checksum",
+            "Comparison",
+            "Deleted",
+            "Difference",
+            "Downloaded",
+            "Invocation",
+            "LogText",
+            "Mount",
+            "Setting",
+            "Unmounted",
+        ),
+        "answers",
+    ),
     "Datastore": "datastore",
     **dict.fromkeys(("BuildContext", "Environment"), "environment"),
     **dict.fromkeys(("ColumnSpec", "CreationContext", "Lineage", "Model", "Scan", "Signature"), "model"),

@@ -72,3 +72,30 @@ class Check(Record):
     is_ok: bool
     found: str = ""
     advice: str = ""
+
+
+class Mount(Record):
+    """A folder that shows a version's files. ``reason`` says how they got there."""
+
+    path: str
+    model: str = field(help="The version, as churn:3.")
+    mode: str = field(help="ro_mount, rw_mount or download")
+    kind: str = field(help="view (links or clones), copy, or fuse (read when asked for)")
+    reason: str = ""
+    size_bytes: int = 0
+
+
+class Unmounted(Record):
+    """A folder that shows a version's files no longer. ``left`` are paths in it that the mount had not made."""
+
+    path: str
+    left: list[str] = []
+
+
+class Checksum(Record):
+    """One file of a version and the hashes of its bytes, in hex."""
+
+    path: str
+    size_bytes: int
+    blake3: str
+    sha256: str

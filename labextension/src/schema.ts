@@ -30,6 +30,14 @@ export interface ICheck {
 // eslint-disable-next-line @typescript-eslint/no-empty-object-type
 export interface ICheckInstallation {}
 
+/** One file of a version and the hashes of its bytes, in hex. */
+export interface IChecksum {
+  path: string;
+  size_bytes: number;
+  blake3: string;
+  sha256: string;
+}
+
 /** A folder of code and the script in it that has ``init()`` and ``run()``. */
 export interface ICodeConfiguration {
   /** Folder, relative to the YAML file. */
@@ -44,6 +52,20 @@ export interface IColumnSpec {
   type?: string;
   /** Tensor shape, -1 for any length; None for a column. */
   shape?: number[];
+}
+
+/** Register what a folder of model mount --mode rw_mount holds now as the next version. */
+export interface ICommitModel {
+  /** The folder. */
+  mount_point: string;
+  /** Another model that receives the version. */
+  name?: string;
+  /** What it is, in words. */
+  description?: string;
+  /** Labels to find it by. */
+  tags?: { [key: string]: string };
+  /** Stage of its life, such as Development or Production. */
+  stage?: string;
 }
 
 /** Compare two versions: metadata, metrics, packages, signature and files. */
@@ -339,6 +361,18 @@ export interface ILineage {
   inputs?: string[];
 }
 
+/** List a version's files with the BLAKE3 and SHA-256 of their bytes. */
+export interface IListChecksums {
+  /** Name of the model; NAME:VERSION and NAME@LABEL work too. */
+  name: string;
+  /** Version of the model. */
+  version?: string;
+  /** Label of the version; "latest" is the one created last. */
+  label?: string;
+  /** Registry instead of the workspace. */
+  registry_name?: string;
+}
+
 /** List datastores. */
 // eslint-disable-next-line @typescript-eslint/no-empty-object-type
 export interface IListDatastores {}
@@ -362,6 +396,10 @@ export interface IListModels {
   /** Registry instead of the workspace. */
   registry_name?: string;
 }
+
+/** List the folders of this machine that show a version's files. */
+// eslint-disable-next-line @typescript-eslint/no-empty-object-type
+export interface IListMounts {}
 
 /** List an endpoint's deployments. */
 export interface IListOnlineDeployments {
@@ -436,6 +474,37 @@ export interface IModel {
   files?: IManifestFile[];
   /** Deployments that serve it, as "endpoint/deployment". */
   endpoints?: string[];
+}
+
+/** A folder that shows a version's files. ``reason`` says how they got there. */
+export interface IMount {
+  path: string;
+  /** The version, as churn:3. */
+  model: string;
+  /** ro_mount, rw_mount or download */
+  mode: string;
+  /** view (links or clones), copy, or fuse (read when asked for) */
+  kind: string;
+  reason?: string;
+  size_bytes?: number;
+}
+
+/** Show a version's files in a folder: links to what is stored, nothing is copied where that can be. */
+export interface IMountModel {
+  /** Name of the model; NAME:VERSION and NAME@LABEL work too. */
+  name: string;
+  /** New or empty folder that shows the files. */
+  mount_point: string;
+  /** Version of the model. */
+  version?: string;
+  /** Label of the version; "latest" is the one created last. */
+  label?: string;
+  /** ro_mount to read; rw_mount for a private copy that model commit registers; download for a copy, each file checked. */
+  mode?: 'ro_mount' | 'rw_mount' | 'download';
+  /** How to show files for reading: view links to files on this machine, fuse reads what is asked for when it is asked for. */
+  kind?: 'auto' | 'view' | 'fuse';
+  /** Registry instead of the workspace. */
+  registry_name?: string;
 }
 
 /** One model behind an endpoint. ``model`` is a reference or an inline model. */
@@ -612,6 +681,20 @@ export interface ISignature {
   outputs?: IColumnSpec[];
 }
 
+/** Take a version's files out of a folder again. What was put or changed there stays. */
+export interface IUnmountModel {
+  /** The folder. */
+  mount_point: string;
+  /** Remove what was changed and not committed, too. */
+  discard?: boolean;
+}
+
+/** A folder that shows a version's files no longer. ``left`` are paths in it that the mount had not made. */
+export interface IUnmounted {
+  path: string;
+  left?: string[];
+}
+
 /** Change the description, tags or stage of a version, or add properties; nothing else ever changes. */
 export interface IUpdateModel {
   /** Name of the model; NAME:VERSION and NAME@LABEL work too. */
@@ -691,6 +774,11 @@ export interface IOperations {
   'model delete': { command: IDeleteModel; answer: IDeleted };
   'model share': { command: IShareModel; answer: IModel };
   'model compare': { command: ICompareModels; answer: IComparison };
+  'model mount': { command: IMountModel; answer: IMount };
+  'model list-mounts': { command: IListMounts; answer: IMount[] };
+  'model unmount': { command: IUnmountModel; answer: IUnmounted };
+  'model commit': { command: ICommitModel; answer: IModel };
+  'model checksums': { command: IListChecksums; answer: IChecksum[] };
   'model deploy': { command: IDeployModel; answer: IOnlineEndpoint };
   'online-endpoint create': { command: ICreateOnlineEndpoint; answer: IOnlineEndpoint };
   'online-endpoint list': { command: IListOnlineEndpoints; answer: IOnlineEndpoint[] };
@@ -754,6 +842,26 @@ export const OPERATIONS: {
   'model compare': {
     method: 'GET',
     path: 'model/compare'
+  },
+  'model mount': {
+    method: 'POST',
+    path: 'model/mount'
+  },
+  'model list-mounts': {
+    method: 'GET',
+    path: 'model/list-mounts'
+  },
+  'model unmount': {
+    method: 'POST',
+    path: 'model/unmount'
+  },
+  'model commit': {
+    method: 'POST',
+    path: 'model/commit'
+  },
+  'model checksums': {
+    method: 'GET',
+    path: 'model/checksums'
   },
   'model deploy': {
     method: 'POST',
