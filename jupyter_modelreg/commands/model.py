@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..entities.model import MODEL_TYPES
+from ..errors import InvalidInput, nearest
 from ..records import field
 from . import Command
 
@@ -156,6 +157,12 @@ class MountModel(Command):
         help="How to show files for reading: view links to files on this machine, fuse reads what is asked for when it is asked for.",
     )
     registry_name: str | None = _registry()
+
+    def _check(self) -> None:
+        for name in ("mode", "kind"):
+            choices, value = self._fields[name].choices, getattr(self, name)
+            if value not in choices:
+                raise InvalidInput(f'{name} is "{value}"; it must be one of {", ".join(choices)}.{nearest(str(value), choices)}', key=name)
 
 
 class ListMounts(Command):

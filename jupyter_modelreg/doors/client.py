@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from ..entities.model import Lineage, Model
 from ..entities.online import EndpointKeys, OnlineDeployment, OnlineEndpoint
-from ..errors import InvalidInput, NotFound, NotYet
+from ..errors import Conflict, InvalidInput, NotFound, NotYet
 from ..operations import find_operation
 from ..records import Record, field
 from ..workspace import Workspace, open_workspace
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import IO
 
-    from ..entities.answers import Comparison, Deleted, Downloaded
+    from ..entities.answers import Checksum, Comparison, Deleted, Downloaded, Mount, Unmounted
     from ..entities.datastore import Datastore
     from ..entities.environment import Environment
 
@@ -230,6 +230,16 @@ class ModelOperations(_Operations):
         found: Model = self._run("model", "show", name=name, version=version, label=label)
         return found
 
+    def list_mounts(self) -> list[Mount]:
+        """Return the folders of this machine that show a version's files."""
+        found: list[Mount] = self._run("model", "list-mounts")
+        return found
+
+    def checksums(self, name: str, version: str | None = None, label: str | None = None) -> list[Checksum]:
+        """Return the BLAKE3 and SHA-256 of a version's files."""
+        found: list[Checksum] = self._run("model", "checksums", name=name, version=version, label=label)
+        return found
+
     def list(self, name: str | None = None, stage: str | None = None, *, list_view_type: str = ACTIVE_ONLY, **filters: Any) -> list[Model]:
         """Return the latest version of each model, or all versions of one; ``version`` is never None."""
         found: list[Model] = self._run(
@@ -255,6 +265,28 @@ class ModelOperations(_Operations):
         """Copy a version's files to ``<download_path>/<name>/``."""
         done: Downloaded = self._run("model", "download", name=name, version=version, label=label, download_path=str(download_path))
         return done
+
+    def mount(
+        self,
+        name: str,
+        version: str | None = None,
+        mount_point: str | None = None,
+        *,
+        label: str | None = None,
+        mode: str = "ro_mount",
+        kind: str = "auto",
+    ) -> MountedModel:
+        """Show a version's files in a folder, a temporary one when none is named; ``with`` takes them out again."""
+        import tempfile
+
+        folder = str(mount_point or tempfile.mkdtemp(prefix="modelreg-"))
+        try:
+            done: Mount = self._run("model", "mount", name=name, version=version, label=label, mount_point=folder, mode=mode, kind=kind)
+        except BaseException:
+            if not mount_point:
+                os.rmdir(folder)
+            raise
+        return MountedModel(self, done, is_temporary=not mount_point)
 
     def archive(self, name: str, version: str | None = None, label: str | None = None) -> None:
         """Hide a version or a whole model from lists."""
@@ -290,6 +322,48 @@ class ModelOperations(_Operations):
     def package(self, name: str, version: str, package_request: object, **_: Any) -> None:
         """Raise NotYet: packages come in a later version."""
         self._run("model", "package")
+
+
+class MountedModel:
+    """A folder that shows a version's files; it may stand where a path may. Leaving a ``with`` block unmounts it.
+
+    Raises
+    ------
+    Conflict
+        When a block ends in which a writable mount was changed and not committed; the folder stays then.
+    """
+
+    def __init__(self, models: ModelOperations, mount: Mount, *, is_temporary: bool = False) -> None:
+        self._models, self.mount, self._is_temporary = models, mount, is_temporary
+
+    def __fspath__(self) -> str:
+        return self.mount.path
+
+    __str__ = __fspath__
+
+    def __enter__(self) -> MountedModel:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.unmount()
+        except Conflict:
+            if kind is None:  # else the block's own error is what counts
+                raise
+
+    def commit(self, name: str | None = None, *, description: str | None = None, tags: Mapping[str, str] | None = None) -> Model:
+        """Register what a writable mount holds now as the next version."""
+        made: Model = self._models._run(
+            "model", "commit", mount_point=self.mount.path, name=name, description=description, tags=dict(tags or {})
+        )
+        return made
+
+    def unmount(self, *, discard: bool = False) -> Unmounted:
+        """Take the files out of the folder again; `discard` drops changes that were not committed."""
+        done: Unmounted = self._models._run("model", "unmount", mount_point=self.mount.path, discard=discard)
+        if self._is_temporary and not done.left:
+            os.rmdir(self.mount.path)
+        return done
 
 
 class OnlineEndpointOperations(_Operations):
