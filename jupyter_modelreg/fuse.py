@@ -60,6 +60,12 @@ class Blocks:
             offset += len(part)
         return b"".join(parts)
 
+    def close(self) -> None:
+        """Close the readers that nobody uses."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop()[1].close()
+
     def _block(self, path: str, index: int) -> bytes:
         with self._lock:
             waiting = self._kept.get((path, index))
@@ -167,7 +173,7 @@ def main(folder: str) -> None:
     tree = workspace.store.open_tree(record.manifest)
     kept = dict.fromkeys(("attr_timeout", "entry_timeout", "negative_timeout"), KEPT_SECONDS)
     options = {"foreground": True, "ro": True, "kernel_cache": True, "default_permissions": True, "fsname": "modelreg", **kept}
-    FUSE(Files(tree, record), record.mount.path, **options)
+    FUSE(Files(tree, record), record.mount.path, **options)  # until it is unmounted
 
 
 if __name__ == "__main__":

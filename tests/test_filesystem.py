@@ -111,6 +111,7 @@ def test_pandas_reads_a_path(churn: Path) -> None:
     assert pd.read_csv("modelreg://churn@latest/data/train.csv").shape == (2, 2)
 
 
+@pytest.mark.filterwarnings("ignore")  # pyarrow leaves files to the garbage collection
 def test_pandas_and_pyarrow_read_parquet(models: Any, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     import pyarrow.dataset

@@ -334,7 +334,7 @@ class MountedModel:
     """
 
     def __init__(self, models: ModelOperations, mount: Mount, *, is_temporary: bool = False) -> None:
-        self._models, self.mount, self._is_temporary = models, mount, is_temporary
+        self._models, self.mount, self._is_temporary, self._is_mounted = models, mount, is_temporary, True
 
     def __fspath__(self) -> str:
         return self.mount.path
@@ -346,7 +346,8 @@ class MountedModel:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            self.unmount()
+            if self._is_mounted:
+                self.unmount()
         except Conflict:
             if kind is None:  # else the block's own error is what counts
                 raise
@@ -361,6 +362,7 @@ class MountedModel:
     def unmount(self, *, discard: bool = False) -> Unmounted:
         """Take the files out of the folder again; `discard` drops changes that were not committed."""
         done: Unmounted = self._models._run("model", "unmount", mount_point=self.mount.path, discard=discard)
+        self._is_mounted = False
         if self._is_temporary and not done.left:
             os.rmdir(self.mount.path)
         return done
