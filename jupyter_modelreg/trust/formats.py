@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import lzma
-import math
 import os
 import re
 import tarfile
@@ -15,6 +14,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..safe_names import is_allowed, is_blocked
+from ..tensors import MAX_HEADER_BYTES, parse_header
 from .containers import OPENERS, container_of, has_zip_end
 from .pickles import Found, looks_like_pickle, scan_pickles, scan_plainly
 
@@ -153,39 +153,13 @@ def _holds_objects(described: Any) -> bool:
 def _inspect_safetensors(path: str, stream: Any, size: int | None) -> Finding:
     """Check that the header describes exactly the bytes that follow it, each once."""
     length = int.from_bytes(stream.read(8), "little")
-    if length > 100 << 20:
+    if length > MAX_HEADER_BYTES:
         return "not-inspected", [f"{path}: its header claims {length >> 20} MiB"]
     try:
-        header = json.loads(stream.read(length), object_pairs_hook=_unique)
-        header.pop("__metadata__", None)
-        spans = sorted(tuple(entry["data_offsets"]) for entry in header.values())
-        is_sound = all(_is_tensor(entry) for entry in header.values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return "not-inspected", [f"{path}: its header is broken"]
-    ends = [0, *(end for _, end in spans)]
-    if not is_sound or any(start != end for (start, _), end in zip(spans, ends, strict=False)):
-        return "not-inspected", [f"{path}: its tensors overlap, leave gaps or have a size that is not theirs"]
-    if size is not None and size != 8 + length + ends[-1]:
-        return "not-inspected", [f"{path}: its length does not fit its header"]
+        parse_header(stream.read(length), None if size is None else size - 8 - length)
+    except ValueError as error:
+        return "not-inspected", [f"{path}: {error}"]
     return "data-only", []
-
-
-def _is_tensor(entry: dict[str, Any]) -> bool:
-    """Say whether a tensor's bytes are as many as its type and shape need."""
-    digits = re.sub(r"^\D+", "", str(entry["dtype"]).partition("_")[0])
-    bits = 8 if entry["dtype"] == "BOOL" else int(digits)
-    start, end = entry["data_offsets"]
-    return (
-        0 <= start <= end
-        and all(isinstance(item, int) and item >= 0 for item in entry["shape"])
-        and ((end - start) * 8 == math.prod(entry["shape"]) * bits)
-    )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise ValueError("a name stands twice")
-    return dict(pairs)
 
 
 # --- formats of libraries -------------------------------------------------------------------------------------------
