@@ -41,6 +41,29 @@ def load_plugin(group: str, name: str) -> Any:
 
 
 def _entry_points(group: str) -> dict[str, EntryPoint]:
+    """Return a group's entry points; reading what all distributions declare takes long, so it is done again only after a change."""
     from importlib.metadata import entry_points
 
-    return {point.name: point for point in entry_points(group=group)}
+    places = _places()
+    seen = _seen.get(group)
+    if seen is None or seen[0] != places:
+        seen = _seen[group] = places, {point.name: point for point in entry_points(group=group)}
+    return seen[1]
+
+
+# By group: the folders as they were, and what was found. An entry is replaced as a whole, so threads need no lock.
+_seen: dict[str, tuple[list[tuple[str, int]], dict[str, EntryPoint]]] = {}
+
+
+def _places() -> list[tuple[str, int]]:
+    """Return where distributions lie and when each folder changed last: installing or removing one changes its folder."""
+    import os
+    import sys
+
+    places = []
+    for path in sys.path:
+        try:
+            places.append((path, os.stat(path or ".").st_mtime_ns))
+        except OSError:  # it may come into being later
+            places.append((path, 0))
+    return places

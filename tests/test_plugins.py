@@ -140,3 +140,23 @@ def test_a_strangers_flavor_saves_and_loads_through_the_registry(stranger: Any, 
     assert flavors.save_object(stranger.Words(["cat"]), str(folder)).flavor == "words"
     assert flavors.detect(open_local(str(folder))).flavor == "words"
     assert flavors.load_object(str(folder), "words") == ["cat"]
+
+
+def test_what_is_installed_or_removed_meanwhile_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = tmp_path / "other"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    before = plugin_names("jupyter_modelreg.flavors")
+    about = site / "later-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: later\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[jupyter_modelreg.flavors]\nlater = later:Flavor\n")
+    assert set(plugin_names("jupyter_modelreg.flavors")) - set(before) == {"later"}
+    about.rename(tmp_path / "gone")
+    assert plugin_names("jupyter_modelreg.flavors") == before
+
+
+def test_distributions_are_read_once_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = plugin_names("jupyter_modelreg.sources")
+    monkeypatch.setattr("importlib.metadata.entry_points", None)
+    assert plugin_names("jupyter_modelreg.sources") == names
