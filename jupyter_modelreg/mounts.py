@@ -482,7 +482,7 @@ def _free_place(workspace: Workspace, mount_point: str) -> str:
     path = _full_path(mount_point)
     if os.path.islink(path):
         raise Conflict(f"{path} is a link; nothing is mounted through links. Name a new or empty folder.")
-    for kept in (workspace.home, workspace.settings.store):
+    for kept in (workspace.home, workspace.settings.store.removeprefix("file://")):
         if "://" not in kept and is_below(path, os.path.realpath(kept)):
             raise InvalidInput(f"{path} lies in the registry's own folder {kept}; name a folder outside.", key="mount_point")
     for record in _records(workspace):  # the stale ones go first, since a dead mount is no folder
