@@ -74,6 +74,7 @@ class ModelregFileSystem(AbstractFileSystem):  # type: ignore[misc]
         super().__init__(**storage_options)
         self._settings = {name: str(value) for name, value in storage_options.items() if name not in _FSSPEC_OPTIONS}
         self._kept: dict[str, Listing] = {}
+        self._connected: tuple[int, Workspace] | None = None
         open_workspace(self._settings)  # says so when a setting is none
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -144,10 +145,20 @@ class ModelregFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     modified = created
 
+    def _workspace(self) -> Workspace:
+        """Open the registry that the settings name now; a connection to a server is kept, one to a file costs nothing."""
+        fresh = open_workspace(self._settings)
+        if "://" not in fresh.settings.catalog:
+            return fresh
+        kept = self._connected
+        if kept is None or kept[0] != os.getpid() or kept[1].settings != fresh.settings:
+            kept = self._connected = (os.getpid(), fresh)
+        return kept[1]
+
     def _find(self, path: str) -> Place:
+        workspace = self._workspace()
         if not path:
-            return _Names(open_workspace(self._settings))
-        workspace = open_workspace(self._settings)
+            return _Names(workspace)
         with _as_others_say():
             if path.startswith("/") or any(ord(sign) < 32 for sign in path):
                 raise NotFound("A path begins with a model's name and has no control characters: modelreg://churn/latest/model.bin")
@@ -178,7 +189,7 @@ class LocalAzuremlFileSystem(ModelregFileSystem):
     protocol = "azureml"
 
     def _find(self, path: str) -> Place:
-        workspace = open_workspace(self._settings)
+        workspace = self._workspace()
         with _as_others_say():
             parts = path.split("/")
             if parts[0] == "subscriptions":
