@@ -37,9 +37,18 @@ def container_of(head: bytes) -> str | None:
         return "bzip2"
     if head[:6] == b"\xfd7zXZ\x00" or head[:2] == b"]\x00":
         return "xz"
-    if head[:1] == b"\x78" and len(head) > 1 and head[1] in (0x01, 0x5E, 0x9C, 0xDA):
+    if head[:1] == b"\x78" and len(head) > 1 and head[1] in (0x01, 0x5E, 0x9C, 0xDA) and _may_expand(head):
         return "zlib"
     return next((name for magic, name in _UNREADABLE.items() if head.startswith(magic)), None)
+
+
+def _may_expand(head: bytes) -> bool:
+    """Say whether zlib gets on with these bytes up to the first it would give; a number may begin a file by the same two."""
+    try:
+        zlib.decompressobj().decompress(head, 1)
+    except zlib.error:
+        return False
+    return True
 
 
 def _has_tar_checksum(head: bytes) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..safe_names import is_allowed, is_blocked
-from ..tensors import MAX_HEADER_BYTES, parse_header
+from ..tensors import MAX_HEADER_BYTES, header_end, parse_header
 from .containers import OPENERS, container_of, has_zip_end
 from .pickles import Found, looks_like_pickle, scan_pickles, scan_plainly
 
@@ -28,6 +28,7 @@ VERDICTS = ("data-only", "known-pickle", "unknown-names", "not-inspected", "bloc
 MAX_DEPTH = 4
 HEAD_BYTES = 4096
 MAX_TEXT_BYTES = 8 << 20
+MAX_PLAIN_HEADER_BYTES = 4 << 20  # what this process parses by itself
 MAX_IN_ARCHIVE_BYTES = 256 << 20
 MAX_SHOWN = 20
 
@@ -54,8 +55,48 @@ def needs_child(path: str, local: str) -> bool:
         head = stream.read(HEAD_BYTES)
         if head[:8] == b"\x93NUMPY\x01\x00" and _PLAIN_NPY.match(head[10 : 10 + int.from_bytes(head[8:10], "little")]):
             return False
+        if _is_plain_safetensors(path, head, stream):
+            return False
         is_named = path.lower().endswith(_PICKLE_ENDINGS) or _format_of(path, head) is not None
         return bool(head) and (is_named or container_of(head) is not None or head[0] in _OPCODES or has_zip_end(stream))
+
+
+def _is_plain_safetensors(path: str, head: bytes, stream: Any) -> bool:
+    """Say whether a file is safetensors with a sound header and surely nothing else: no archive, and no reader of pickles gets beyond its length."""
+    size = os.fstat(stream.fileno()).st_size
+    end = header_end(head, size)
+    if not path.lower().endswith(".safetensors") or not 0 < end <= MAX_PLAIN_HEADER_BYTES:
+        return False
+    if not _breaks_as_pickle(head) or container_of(head) or has_zip_end(stream):
+        return False
+    stream.seek(8)
+    try:
+        parse_header(stream.read(end - 8), size - end)
+    except ValueError:
+        return False
+    return True
+
+
+def _breaks_as_pickle(head: bytes) -> bool:
+    """Say whether every unpickler meets a byte that is no opcode in these, and before it no name and no end."""
+    from pickletools import code2op
+
+    at = 0
+    while at < len(head):
+        opcode = code2op.get(chr(head[at]))
+        if opcode is None:
+            return True
+        if opcode.name.startswith("EXT") or opcode.name in ("STOP", "BINPERSID"):
+            return False
+        width = opcode.arg.n if opcode.arg else 0
+        if width == _LINE:
+            return opcode.name in ("PUT", "GET") and b"\0" in head[at:].partition(b"\n")[0]  # no number has such a byte
+        counted = _COUNTED.get(width, 0)
+        at += 1 + counted + (width if width >= 0 else int.from_bytes(head[at + 1 : at + 1 + counted], "little"))
+    return False
+
+
+_LINE, _COUNTED = -1, {-2: 1, -3: 4, -4: 4, -5: 8}  # pickletools: UP_TO_NEWLINE, TAKEN_FROM_ARGUMENT… and how wide that is
 
 
 def inspect_file(path: str, local: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import resource
@@ -25,7 +26,7 @@ from jupyter_modelreg.sources.local import open_local
 from jupyter_modelreg.trust import audit, scan_tree
 from jupyter_modelreg.trust.formats import inspect_file, needs_child
 
-from .hostile import MADE, MARKER, RUNS, evil, onnx_model, zipped
+from .hostile import MADE, MARKER, RUNS, evil, onnx_model, safetensors, tensor, zipped
 
 # How a person's own code would load each; none of these knows of us.
 LOADERS = {
@@ -224,6 +225,39 @@ def test_plain_data_is_plain_data(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     scan = scan_tree(open_local(str(tmp_path)))
     assert (scan.verdict, scan.findings) == ("data-only", [])
+
+
+def padded(length: int) -> bytes:
+    """A sound safetensors file whose header has a given length, which is its first bytes."""
+    return safetensors(json.dumps({"a": tensor(0, 8)}).encode().ljust(length), bytes(8))
+
+
+@pytest.mark.parametrize("length", [*range(0x60, 0x160, 8), *(0x78 | second << 8 for second in (0x01, 0x5E, 0x9C, 0xDA))])
+def test_sound_safetensors_pass_whatever_their_first_byte_could_mean(length: int, tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes(padded(length))
+    assert scan_tree(open_local(str(tmp_path))).verdict == "data-only"
+
+
+@pytest.mark.parametrize("length", [0x60, 0x68, 0x70, 0x80, 0x88, 0x128, 0x158, 0x170, 0x178])
+def test_most_sound_safetensors_need_no_process_of_their_own(length: int, tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes(padded(length))
+    assert not needs_child("m.safetensors", str(tmp_path / "m.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.safetensors", MADE["overlap.safetensors"]),
+        ("m.safetensors", padded(0x80) + zipped({"a": b""})),
+        ("m.safetensors", padded(0x50)),  # as a pickle something that the loader looks up by its own means
+        ("m.safetensors", safetensors(json.dumps({"cos\nsystem": tensor(0, 0)}).encode().ljust(0x558))),  # as a pickle a text, then a name
+        ("m.safetensors", padded(0x82)),  # as a pickle a name by its number
+        ("m.pkl", padded(0x80)),
+    ],
+)
+def test_what_may_be_more_than_safetensors_is_inspected_apart(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert needs_child(name, str(tmp_path / name))
 
 
 def test_what_mlflow_saves_passes(tmp_path: Path) -> None:
