@@ -99,7 +99,7 @@ def mount_model(workspace: Workspace, command: MountModel) -> Mount:
         settings=workspace.settings.to_dict(),
         stamp_ns=_stamp(model),
     )
-    before, make = {"view": (_fetch, _make_view), "copy": (_nothing, _make_copy), "fuse": (_check_fuse, _make_fuse)}[kind]
+    before, make = {"view": (_fetch, _make_view), "copy": (_announce, _make_copy), "fuse": (_check_fuse, _make_fuse)}[kind]
     with _recorded(workspace, before(workspace, record)) as record:
         made = make(workspace, record)
         _save(workspace, made)
@@ -147,16 +147,15 @@ def _stamp(model: Model) -> int:
     return int(datetime.fromisoformat(made).timestamp()) * 10**9 if made else 0
 
 
-def _nothing(workspace: Workspace, record: MountRecord) -> MountRecord:
-    return record
+def _announce(workspace: Workspace, record: MountRecord) -> MountRecord:
+    """Note how much has to be fetched."""
+    missing = _missing_bytes(workspace, record.manifest)
+    return _with_reason(record, f"{_size(missing)} fetched from {workspace.settings.store}, then ") if missing else record
 
 
 def _fetch(workspace: Workspace, record: MountRecord) -> MountRecord:
     """Have the store write out what lies packed or elsewhere into its own view."""
-    missing = _missing_bytes(workspace, record.manifest)
-    source = view_here(workspace, record.manifest)
-    reason = f"{_size(missing)} fetched from {workspace.settings.store}, then " if missing else ""
-    return record.replace(source=source, mount=record.mount.replace(reason=reason))
+    return _announce(workspace, record).replace(source=view_here(workspace, record.manifest))
 
 
 def _make_view(workspace: Workspace, record: MountRecord) -> MountRecord:
@@ -605,7 +604,7 @@ def read_record(folder: str) -> MountRecord | None:
 
 def _save(workspace: Workspace, record: MountRecord) -> None:
     target = os.path.join(_folder_of(workspace, record.mount.path), "mount.json")
-    with open(f"{target}.new", "w", encoding="utf-8") as stream:
+    with open(os.open(f"{target}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as stream:
         json.dump(record.to_dict(), stream)
     os.replace(f"{target}.new", target)
 

@@ -354,13 +354,30 @@ def test_azures_addresses_of_models_and_of_the_datastore_are_read(churn: Path, d
 
 
 @pytest.mark.parametrize(
-    "path", ["../x", "..%2fx", "sets/../../../x", "link/x", "link", "\0", "a\\b", "/etc/passwd", "absent", "sets//x.csv"]
+    "path",
+    [
+        "../x",
+        "..%2fx",
+        "sets/../../../x",
+        "link/x",
+        "link",
+        "sibling/x",
+        "../workspaceblobstore-secret/x",
+        "\0",
+        "a\\b",
+        "/etc/passwd",
+        "absent",
+        "sets//x.csv",
+    ],
 )
 def test_no_address_leads_out_of_the_datastore(datastore: Path, tmp_path: Path, path: str) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "x").write_text("secret")
     (datastore.parent / "x").write_text("secret")
+    (datastore.parent / "workspaceblobstore-secret").mkdir()
+    (datastore.parent / "workspaceblobstore-secret" / "x").write_text("secret")
     (datastore / "link").symlink_to(tmp_path / "outside")
+    (datastore / "sibling").symlink_to(datastore.parent / "workspaceblobstore-secret")
     files = fsspec.filesystem("azureml")
     for look in (files.cat, files.info, files.ls):
         with pytest.raises(FileNotFoundError):

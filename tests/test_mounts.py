@@ -21,6 +21,8 @@ from jupyter_modelreg import MLClient, mounts
 from jupyter_modelreg import fuse as fuse_process
 from jupyter_modelreg.commands.model import ListMounts, MountModel
 from jupyter_modelreg.compute import is_alive
+from jupyter_modelreg.doors.display import to_text
+from jupyter_modelreg.doors.html import to_html
 from jupyter_modelreg.entities import Model
 from jupyter_modelreg.errors import Conflict, Corrupted, InvalidInput, NotFound, Unavailable
 from jupyter_modelreg.workspace import open_workspace
@@ -347,8 +349,12 @@ def test_a_version_elsewhere_is_fetched_up_to_the_limit_and_says_so(
 def test_a_download_has_no_limit_since_it_was_asked_for(far: Path, churn: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     forget_caches(home)
     monkeypatch.setenv("MODELREG_MOUNT_LIMIT", "1 KB")
-    mount("churn", "down", mode="download")
+    assert (
+        mount("churn", "down", mode="download").reason
+        == f"9.0 MB fetched from local://{far}, then a copy, each file checked against its hash"
+    )
     assert contents(Path("down")) == contents(churn)
+    assert mount("churn", "again", mode="rw_mount").reason.startswith("a copy, ")
 
 
 # --- FUSE -------------------------------------------------------------------------------------------------------------
@@ -546,3 +552,15 @@ def test_a_temporary_folder_goes_when_nothing_was_mounted(models: Any, tmp_path:
     with pytest.raises(NotFound):
         models.mount("nobody")
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_person_reads_one_line(churn: Path, models: Any, tmp_path: Path) -> None:
+    shown = models.mount("churn", "1", tmp_path / "<b>")
+    assert to_text(shown.mount) == f"{tmp_path}/<b> shows churn:1, 9.0 MB: {shown.mount.reason}."
+    assert f"<code>{tmp_path}/&lt;b&gt;</code> shows <b>churn:1</b>" in to_html(shown.mount)
+    assert to_text(models.list_mounts()).splitlines()[2].split()[1:] == ["churn:1", "ro_mount", "view", "9.0", "MB"]
+    done = shown.unmount()
+    assert to_text(done) == f"{tmp_path}/<b> shows nothing any more."
+    left = done.replace(left=["a\x1b[2J", "<i>"])
+    assert to_text(left).splitlines()[1:] == ["  a\\x1b[2J", "  <i>"]
+    assert "2 files stay that the mount had not put there:</div><div>a\x1b[2J</div><div>&lt;i&gt;</div>" in to_html(left)
