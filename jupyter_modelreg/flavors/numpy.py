@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 from ..entities.model import Signature
 from ..errors import InvalidInput, Unavailable
+from ..tensors import header_end, parse_header
 from . import layout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..tensors import Tensor
     from ..trees import Tree
     from . import Detection, Predictor
 
@@ -34,6 +35,7 @@ _DTYPES = {
     "I64": "<i8",
     "F64": "<f8",
 }
+_MORE_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}  # as ml_dtypes calls them
 _KNOWN = frozenset(name.replace("u1", "|u1").replace("i1", "|i1") for name in _DTYPES.values())
 
 
@@ -87,31 +89,39 @@ class NumpyFlavor:
 
 
 def map_safetensors(file: str) -> dict[str, Any]:
-    """Return read-only arrays over the file's own pages.
+    """Return read-only arrays over the file's own pages; types that numpy lacks, such as BF16, are those of ``ml_dtypes``.
 
     Raises
     ------
     Unavailable
-        If a tensor has a type that numpy has not, such as BF16.
+        If a tensor has a type that numpy has not and ``ml_dtypes`` is not installed, or has not either.
     InvalidInput
         If the header does not describe the bytes.
     """
     import numpy as np
 
-    pages = np.memmap(file, mode="r", dtype="u1")
-    arrays = {}
     try:
-        start = 8 + int.from_bytes(pages[:8].tobytes(), "little")
-        header = json.loads(pages[8:start].tobytes())
-        header.pop("__metadata__", None)
-        for name, entry in header.items():
-            if entry["dtype"] not in _DTYPES:
-                raise Unavailable(f'"{name}" is of type {entry["dtype"]}, which numpy has not; load it with torch.')
-            begin, end = entry["data_offsets"]
-            arrays[name] = pages[start + begin : start + end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        pages = np.memmap(file, mode="r", dtype="u1")
+        start = header_end(pages[:8].tobytes(), len(pages))
+        tensors, _ = parse_header(pages[8:start].tobytes(), len(pages) - start)
+    except ValueError as error:
         raise InvalidInput(f"{os.path.basename(file)} is no sound safetensors file ({layout.in_a_line(error)}).") from None
-    return arrays
+    types = {tensor.dtype: _numpy_type(tensor) for tensor in tensors}
+    return {tensor.name: np.ndarray(tensor.shape, types[tensor.dtype], pages, start + tensor.begin) for tensor in tensors}
+
+
+def _numpy_type(tensor: Tensor) -> Any:
+    import numpy as np
+
+    if tensor.dtype in _DTYPES:
+        return np.dtype(_DTYPES[tensor.dtype])
+    try:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, _MORE_DTYPES[tensor.dtype]))
+    except (ImportError, KeyError, AttributeError):
+        advice = "install ml_dtypes, or load it with torch" if tensor.dtype in _MORE_DTYPES else "load it with torch"
+        raise Unavailable(f'"{tensor.name}" is of type {tensor.dtype}, which numpy has not; {advice}.') from None
 
 
 def _is_array(value: object) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
+import warnings
 from typing import Any
 
 from ..entities.model import Signature
 from ..errors import InvalidInput
+from ..tensors import header_end, parse_header
 from ..trees import read_bytes
 from . import layout
+from .numpy import map_safetensors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from . import Detection, Predictor
 
 FILE = "model.safetensors"
-MAX_HEADER_BYTES = 100 << 20  # Source: safetensors format
 
 
 class TorchFlavor:
@@ -60,11 +61,17 @@ class TorchFlavor:
         }
 
     def load(self, path: str, *, is_trusted: bool) -> Any:
-        """Return the state: a dict of tensors over the file's own pages, for ``module.load_state_dict``."""
-        layout.need("torch", "torch")
-        from safetensors.torch import load_file
+        """Return the state: a dict of tensors over the file's own pages, for ``module.load_state_dict``.
 
-        return load_file(layout.find_on_disk(path, ".safetensors"))
+        Where torch is not installed the tensors are numpy arrays, and a warning says so.
+        """
+        file = layout.find_on_disk(path, ".safetensors")
+        try:
+            from safetensors.torch import load_file
+        except ModuleNotFoundError:
+            warnings.warn("torch is not installed here; the tensors come as numpy arrays.", stacklevel=2)
+            return map_safetensors(file)
+        return load_file(file)
 
     def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
         """Raise: parameters need their class."""
@@ -85,10 +92,9 @@ def _apart(tensors: dict[str, Any]) -> dict[str, Any]:
 
 def _metadata(tree: Tree, path: str) -> dict[str, str]:
     """Return the ``__metadata__`` of a safetensors file; empty when there is none or the header is broken."""
-    length = int.from_bytes(read_bytes(tree, path, limit_bytes=8), "little")
+    size = next(item.size_bytes for item in tree.files() if item.path == path)
+    end = header_end(read_bytes(tree, path, limit_bytes=8), size)
     try:
-        header = json.loads(read_bytes(tree, path, limit_bytes=8 + min(length, MAX_HEADER_BYTES))[8:])
-        metadata: dict[str, str] = header.get("__metadata__") or {}
-        return dict(metadata)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        return parse_header(read_bytes(tree, path, limit_bytes=end)[8:], size - end)[1]
+    except ValueError:
         return {}

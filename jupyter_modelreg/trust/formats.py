@@ -79,11 +79,11 @@ def _is_plain_safetensors(path: str, head: bytes, stream: Any) -> bool:
 
 def _breaks_as_pickle(head: bytes) -> bool:
     """Say whether every unpickler meets a byte that is no opcode in these, and before it no name and no end."""
-    from pickletools import code2op
+    from pickletools import opcodes
 
-    at = 0
+    known, at = {ord(opcode.code): opcode for opcode in opcodes}, 0
     while at < len(head):
-        opcode = code2op.get(chr(head[at]))
+        opcode = known.get(head[at])
         if opcode is None:
             return True
         if opcode.name.startswith("EXT") or opcode.name in ("STOP", "BINPERSID"):

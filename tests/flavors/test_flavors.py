@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import pickle
+import sys
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from jupyter_modelreg.sources.local import open_local
 from jupyter_modelreg.testing import FlavorSuite
 from jupyter_modelreg.trust import LOADABLE, scan_tree
 
-from ..trust.hostile import MADE, MARKER, RUNS, skops, zipped
+from ..trust.hostile import MADE, MARKER, RUNS, safetensors, skops, zipped
 
 FRAME = pd.DataFrame(
     {
@@ -325,6 +326,37 @@ def test_broken_files_are_one_clear_line(name: str, content: bytes, flavor: str,
         flavors.load_object(folder, flavor)
     assert "\n" not in raised.value.message
     assert "model" in raised.value.message or name in raised.value.message
+
+
+def bare_safetensors(folder: str, dtype: str, content: bytes, **metadata: str) -> str:
+    path = Path(folder, "m.safetensors")
+    header = {"__metadata__": metadata, "a": {"dtype": dtype, "shape": [2], "data_offsets": [0, len(content)]}}
+    path.write_bytes(safetensors(header, content))
+    return str(path)
+
+
+def test_a_checkpoint_of_torch_gives_arrays_where_torch_is_not_installed(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bare_safetensors(folder, "F32", np.array([1.5, 2.5], "<f4").tobytes(), format="pt")
+    assert flavors.detect(open_local(path)).flavor == "torch"
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.warns(UserWarning, match="torch is not installed here; the tensors come as numpy arrays"):
+        loaded = flavors.load_object(path, "torch")
+    assert (list(loaded["a"]), isinstance(loaded["a"].base, np.memmap)) == ([1.5, 2.5], True)
+
+
+@pytest.mark.parametrize(("dtype", "content"), [("BF16", b"\xc0\x3f\x20\x40"), ("F8_E5M2", b"\x3e\x41")])
+def test_types_that_numpy_lacks_are_those_of_ml_dtypes(dtype: str, content: bytes, folder: str) -> None:
+    pytest.importorskip("ml_dtypes")
+    loaded = flavors.load_object(bare_safetensors(folder, dtype, content), "numpy")
+    assert [float(value) for value in loaded["a"]] == [1.5, 2.5]
+
+
+def test_types_that_nothing_here_knows_say_what_would_help(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unavailable, match=r'"a" is of type U8_OWN, which numpy has not; load it with torch\.'):
+        flavors.load_object(bare_safetensors(folder, "U8_OWN", bytes(2)), "numpy")
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(Unavailable, match=r'"a" is of type BF16, which numpy has not; install ml_dtypes, or load it with torch\.'):
+        flavors.load_object(bare_safetensors(folder, "BF16", bytes(4)), "numpy")
 
 
 def test_files_without_a_layout_say_what_can_be_done_with_them(folder: str) -> None:
