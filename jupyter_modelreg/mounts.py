@@ -18,10 +18,10 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 
-from .compute import ProcessIdentity
+from .compute import ProcessIdentity, identify, is_alive, start_process, stop_process
 from .entities.answers import Checksum, Mount, Unmounted
 from .errors import Conflict, InvalidInput, NotFound, Unavailable
-from .records import Record, from_dict
+from .records import Record, field, from_dict
 from .trees import Manifest
 
 TYPE_CHECKING = False
@@ -47,7 +47,8 @@ class MountRecord(Record):
     source: str = ""
     made: list[str] = []
     former_mode: int | None = None
-    process: ProcessIdentity | None = None
+    maker: ProcessIdentity | None = field(default=None, help="Who is making the mount; None once it stands.")
+    process: ProcessIdentity | None = field(default=None, help="Who answers what is read from a FUSE mount.")
 
 
 class Listing:
@@ -98,10 +99,11 @@ def mount_model(workspace: Workspace, command: MountModel) -> Mount:
         manifest=manifest,
         settings=workspace.settings.to_dict(),
         stamp_ns=_stamp(model),
+        maker=identify(os.getpid()),
     )
     before, make = {"view": (_fetch, _make_view), "copy": (_announce, _make_copy), "fuse": (_check_fuse, _make_fuse)}[kind]
     with _recorded(workspace, before(workspace, record)) as record:
-        made = make(workspace, record)
+        made = make(workspace, record).replace(maker=None)
         _save(workspace, made)
     return made.mount
 
@@ -239,8 +241,6 @@ def _make_copy(workspace: Workspace, record: MountRecord) -> MountRecord:
 
 def _make_fuse(workspace: Workspace, record: MountRecord) -> MountRecord:
     """Start the process that answers reads, and wait until it does."""
-    from .compute import is_alive, start_process, stop_process
-
     folder, path = _folder_of(workspace, record.mount.path), record.mount.path
     log = os.path.join(folder, "log.txt")
     argv = [sys.executable, "-m", "jupyter_modelreg.fuse", folder]
@@ -257,13 +257,11 @@ def _make_fuse(workspace: Workspace, record: MountRecord) -> MountRecord:
 def _check_fuse(workspace: Workspace, record: MountRecord) -> MountRecord:
     from importlib.util import find_spec
 
-    from .compute import identify
-
     if find_spec("mfusepy") is None:
         raise Unavailable('A FUSE mount needs mfusepy: pip install "jupyter-modelreg[fuse]"')
     if not os.path.exists("/dev/fuse"):
         raise Unavailable("A FUSE mount needs /dev/fuse, which this machine does not have. Choose --mode download.")
-    return record.replace(process=identify(os.getpid()))  # until its own process runs
+    return record
 
 
 # --- look ---------------------------------------------------------------------------------------------------------
@@ -444,8 +442,6 @@ def _stop_fuse(record: MountRecord) -> None:
     Conflict
         If something still reads from it.
     """
-    from .compute import is_alive, stop_process
-
     process = record.process
     if process and is_alive(process) and os.path.ismount(record.mount.path):
         said = _detach(record.mount.path)
@@ -557,11 +553,10 @@ def _saying(path: str, done: str) -> Iterator[None]:
 
 
 def _is_stale(record: MountRecord) -> bool:
-    """Say whether a mount stands no longer: its process is dead, or somebody removed the folder."""
-    from .compute import is_alive
-
-    if record.mount.kind == "fuse":
-        return record.process is not None and not is_alive(record.process)
+    """Say whether a mount stands no longer: its process, or the one that made it, is dead, or somebody removed the folder."""
+    process = record.maker or record.process
+    if process is not None:
+        return not is_alive(process)
     return not os.path.isdir(record.mount.path)
 
 
@@ -569,8 +564,8 @@ def _clear(workspace: Workspace, record: MountRecord) -> None:
     """Take away what a dead mount left."""
     if record.mount.kind == "fuse":
         _detach(record.mount.path, is_lazy=True)
-        for folder in reversed(record.made):
-            _remove_if_empty(folder)
+    with suppress(Unavailable):
+        _take_down(record, is_discarded=False)
     _forget(workspace, record.mount.path)
 
 
@@ -579,6 +574,8 @@ def _record_at(workspace: Workspace, mount_point: str) -> MountRecord:
     record = read_record(_folder_of(workspace, path))
     if record is None:
         raise NotFound(f"{path} is no mount of this registry. See: modelreg model list-mounts")
+    if record.maker and is_alive(record.maker):
+        raise Conflict(f"{path} is being mounted; try again in a moment.")
     return record
 
 

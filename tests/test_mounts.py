@@ -259,6 +259,60 @@ def test_a_mode_or_kind_that_is_none_is_refused(churn: Path, values: dict[str, s
         mount("churn", "shown", **values)
 
 
+def test_of_many_at_once_one_mounts(churn: Path, tmp_path: Path) -> None:
+    def attempt(_: int) -> str:
+        try:
+            return str(mount("churn", tmp_path / "shown").kind)
+        except Conflict as error:
+            return error.message
+
+    with ThreadPoolExecutor(8) as threads:
+        said = list(threads.map(attempt, range(16)))
+    assert said.count("view") == 1, said
+    assert contents(tmp_path / "shown") == contents(churn)
+    assert unmount(tmp_path / "shown").left == []
+
+
+def test_a_mount_under_way_is_not_taken_down(churn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+
+    def look(*arguments: Any) -> None:
+        with pytest.raises(Conflict) as refused:
+            unmount(tmp_path / "shown")
+        said.append(refused.value.message)
+        real(*arguments)
+
+    real = mounts._place
+    monkeypatch.setattr(mounts, "_place", look)
+    mount("churn", tmp_path / "shown")
+    assert set(said) == {f"{tmp_path}/shown is being mounted; try again in a moment."}
+    assert unmount(tmp_path / "shown").left == []
+
+
+@pytest.mark.parametrize("then", ["mount", "unmount"])
+def test_a_mount_that_was_killed_makes_room(churn: Path, tmp_path: Path, then: str) -> None:
+    code = """
+import os, sys
+from jupyter_modelreg import MLClient, mounts
+place, places = mounts._place, []
+def die(*arguments):
+    places.append(place(*arguments))
+    if len(places) == 2:
+        os.kill(os.getpid(), 9)
+mounts._place = die
+MLClient().models.mount("churn", "1", sys.argv[1])
+"""
+    shown = tmp_path / "new" / "shown"
+    assert subprocess.run([sys.executable, "-c", code, str(shown)], check=False).returncode == -signal.SIGKILL
+    assert len(contents(shown)) == 2
+    assert MLClient().models.list_mounts() == []
+    if then == "mount":
+        mount("churn", shown)
+        assert contents(shown) == contents(churn)
+    assert unmount(shown).left == []
+    assert not shown.exists()
+
+
 # --- to write ---------------------------------------------------------------------------------------------------------
 
 
