@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 
 from .compute import ProcessIdentity, identify, is_alive, start_process, stop_process
 from .entities.answers import Checksum, Mount, Unmounted
-from .errors import Conflict, InvalidInput, NotFound, Unavailable
+from .errors import Conflict, InvalidInput, ModelRegistryError, NotFound, Unavailable
 from .records import Record, field, from_dict
 from .trees import Manifest
 
@@ -122,7 +122,7 @@ def view_here(workspace: Workspace, manifest: Manifest) -> str:
     if missing > parse_size(limit):
         raise Unavailable(
             f"{_size(missing)} would have to be fetched from {workspace.settings.store}, more than mount_limit ({limit}). "
-            "Choose --mode download, or --kind fuse to read what is asked for only, or set MODELREG_MOUNT_LIMIT."
+            "Choose model mount --mode download, or --kind fuse to fetch what is read only, or set MODELREG_MOUNT_LIMIT higher."
         )
     view = workspace.store.view(manifest)
     return view if manifest.is_file else os.path.join(view, manifest.root)
@@ -203,10 +203,9 @@ def _clone(source: str, target: str) -> None:
     """
     import fcntl
 
-    with open(source, "rb") as whole:
+    with open(source, "rb") as whole, open(target, "xb") as copy:
         try:
-            with open(target, "xb") as copy:
-                fcntl.ioctl(copy, _FICLONE, whole.fileno())
+            fcntl.ioctl(copy, _FICLONE, whole.fileno())
         except OSError:
             os.unlink(target)
             raise
@@ -246,11 +245,15 @@ def _make_fuse(workspace: Workspace, record: MountRecord) -> MountRecord:
     argv = [sys.executable, "-m", "jupyter_modelreg.fuse", folder]
     process = start_process(argv, folder=folder, log_path=log, env=dict(os.environ))
     deadline = time.monotonic() + START_SECONDS
-    while not os.path.ismount(path):
-        if not is_alive(process) or time.monotonic() > deadline:
-            stop_process(process)
-            raise Unavailable(f"{path} cannot be mounted: {_last_line(log)}.")
-        time.sleep(0.01)
+    try:
+        while not os.path.ismount(path):
+            if not is_alive(process) or time.monotonic() > deadline:
+                raise Unavailable(f"{path} cannot be mounted: {_last_line(log)}.")
+            time.sleep(0.01)
+    except BaseException:  # a person may be tired of waiting
+        stop_process(process)
+        _detach(path, is_lazy=True)
+        raise
     return _with_reason(record.replace(process=process), f"read from {workspace.settings.store} when asked for")
 
 
@@ -363,9 +366,12 @@ def unmount_model(workspace: Workspace, command: UnmountModel) -> Unmounted:
 
 
 def _changes(record: MountRecord) -> list[str]:
-    """Return the paths of a mount's files that are new, gone or other than they were."""
+    """Return the paths of a writable mount's files that are new, gone or other than they were; ignored ones do not count."""
     known = {item.path: item for item in record.manifest.files}
-    found = set(_paths(record.mount.path))
+    try:
+        found = {item.path for item in _tree_of(record).files()}
+    except ModelRegistryError:  # it is empty, or holds what no model may
+        found = set(_paths(record.mount.path))
     return sorted(path for path in found | known.keys() if path not in found or path not in known or not _is_as_made(record, known[path]))
 
 

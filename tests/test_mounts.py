@@ -359,6 +359,26 @@ def test_changes_that_are_not_committed_are_not_dropped_unasked(churn: Path, tmp
     assert not draft.exists()
 
 
+def test_what_is_ignored_is_no_change(churn: Path, models: Any, tmp_path: Path) -> None:
+    (churn / ".amlignore").write_text("*.pyc\n")
+    models.create_or_update(Model(name="churn", path=str(churn)))
+    mount("churn", "draft", mode="rw_mount")
+    (tmp_path / "draft" / "a.pyc").write_text("made by running")
+    with pytest.raises(Conflict, match="nothing to commit"):
+        commit("draft")
+    assert unmount("draft").left == ["a.pyc"]
+
+
+def test_a_draft_that_no_model_may_be_is_neither_committed_nor_dropped(churn: Path, tmp_path: Path) -> None:
+    mount("churn", "draft", mode="rw_mount")
+    os.mkfifo(tmp_path / "draft" / "pipe")
+    with pytest.raises(InvalidInput, match=r"pipe is a pipe; a model holds files only"):
+        commit("draft")
+    with pytest.raises(Conflict, match="not committed: pipe"):
+        unmount("draft")
+    assert unmount("draft", discard=True).left == []
+
+
 def test_a_single_file_is_committed_as_one(models: Any, tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("hello")
     models.create_or_update(Model(name="one", path="one.txt"))
@@ -387,7 +407,8 @@ def test_a_version_elsewhere_is_fetched_up_to_the_limit_and_says_so(
     forget_caches(home)
     monkeypatch.setenv("MODELREG_MOUNT_LIMIT", "8 MB")
     with pytest.raises(
-        Unavailable, match=r"^9.0 MB would have to be fetched from local://.*, more than mount_limit \(8 MB\). Choose --mode download"
+        Unavailable,
+        match=r"^9.0 MB would have to be fetched from local://.*, more than mount_limit \(8 MB\). Choose model mount --mode download",
     ):
         mount("churn", "shown")
     assert not Path("shown").exists()
