@@ -170,11 +170,12 @@ class ModelregFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def _listing(self, workspace: Workspace, digest: str) -> Listing:
         key = f"{workspace.settings.store} {digest}"
-        if key not in self._kept:
-            while len(self._kept) >= _MAX_KEPT:
-                self._kept.pop(next(iter(self._kept)), None)
-            self._kept[key] = Listing(workspace.store.load_manifest(digest))
-        return self._kept.get(key) or Listing(workspace.store.load_manifest(digest))
+        found = self._kept.get(key)
+        if found is None:
+            found = Listing(workspace.store.load_manifest(digest))
+            # A new dictionary each time, since other threads look into the old one; a lock would not survive a fork.
+            self._kept = {**dict(list(self._kept.items())[1 - _MAX_KEPT :]), key: found}
+        return found
 
     def _write(self, *_: object, **__: object) -> NoReturn:
         _refuse()

@@ -103,6 +103,14 @@ def test_what_is_registered_later_is_seen_at_once(files: ModelregFileSystem, mod
     assert files.info("churn@latest/weights.bin")["size"] == WEIGHTS.nbytes
 
 
+def test_only_a_few_listings_are_kept(files: ModelregFileSystem, models: Any, churn: Path) -> None:
+    for number in range(12):
+        (churn / "data" / "train.csv").write_text(str(number))
+        models.create_or_update(Model(name="churn", path=str(churn)))
+    assert [files.cat(f"churn/{number + 2}/data/train.csv") for number in range(12)] == [str(number).encode() for number in range(12)]
+    assert len(files._kept) == 8
+
+
 # --- what is read -----------------------------------------------------------------------------------------------------
 
 
