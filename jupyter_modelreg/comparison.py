@@ -12,16 +12,24 @@ if TYPE_CHECKING:
 _FACTS = ("type", "flavor", "stage", "description", "size_bytes")
 
 
-def compare(first: Model, second: Model) -> Comparison:
-    """Return what differs between two versions, group by group, in the order of the groups and then of the names."""
+MAX_TENSORS = 20
+
+
+def compare(first: Model, second: Model, tensors: tuple[dict[str, str], dict[str, str]] = ({}, {})) -> Comparison:
+    """Return what differs between two versions, group by group, in the order of the groups and then of the names.
+
+    `tensors` is what each holds by name, where that is known; of many that differ the first are named and the rest counted.
+    """
     groups = {
         "metadata": (_facts(first), _facts(second)),
         "metrics": (_numbers(first), _numbers(second)),
         "packages": ((first.lineage or Lineage()).packages, (second.lineage or Lineage()).packages),
         "signature": (_columns(first), _columns(second)),
         "files": (_digests(first), _digests(second)),
+        "tensors": tensors,
     }
     differences = [item for group, (left, right) in groups.items() for item in _differences(group, left, right)]
+    differences = _without_many_tensors(differences)
     same = {group: sum(1 for key in left if left[key] == right.get(key)) for group, (left, right) in groups.items()}
     names = sorted(first.metrics.keys() | second.metrics.keys())
     return Comparison(
@@ -31,6 +39,18 @@ def compare(first: Model, second: Model) -> Comparison:
         metrics={name: [first.metrics.get(name), second.metrics.get(name)] for name in names},
         same={group: count for group, count in same.items() if count},
     )
+
+
+def _without_many_tensors(differences: list[Difference]) -> list[Difference]:
+    at = sum(1 for item in differences if item.group != "tensors") + MAX_TENSORS  # tensors come last
+    left = differences[at:]
+    if len(left) < 2:
+        return differences
+    counts = [sum(1 for item in left if getattr(item, side) is not None) for side in ("first", "second")]
+    return [
+        *differences[:at],
+        Difference(group="tensors", name="and more", first=f"{counts[0]:,} of them", second=f"{counts[1]:,} of them"),
+    ]
 
 
 def _differences(group: str, left: Mapping[str, str], right: Mapping[str, str]) -> list[Difference]:

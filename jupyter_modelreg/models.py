@@ -295,9 +295,12 @@ def compare_models(workspace: Workspace, command: CompareModels) -> Comparison:
     """
     from .commands.model import ShowModel
     from .comparison import compare
+    from .storage.pieces import describe_tensors
 
-    first, second = _pair(workspace, command)
-    return compare(show_model(workspace, ShowModel(**first)), show_model(workspace, ShowModel(**second)))
+    first, second = (show_model(workspace, ShowModel(**names)) for names in _pair(workspace, command))
+    store = workspace.store
+    left, right = (describe_tensors(store, store.load_manifest(str(model.digest))) for model in (first, second))
+    return compare(first, second, (left, right))
 
 
 def _pair(workspace: Workspace, command: CompareModels) -> tuple[dict[str, str], dict[str, str]]:

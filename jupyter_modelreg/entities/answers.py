@@ -39,7 +39,7 @@ class Invocation(Record):
 class Difference(Record):
     """One line of a comparison; None stands for absent. ``delta`` is second minus first for numbers."""
 
-    group: str = field(help="metadata, metrics, packages, signature or files")
+    group: str = field(help="metadata, metrics, packages, signature, files or tensors")
     name: str
     first: str | None = None
     second: str | None = None

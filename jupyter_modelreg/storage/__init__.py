@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO, Protocol
 
     from ..trees import Tree
+    from .pieces import Piece
     from .remote import RemoteStore
 
     Progress = Callable[[int, int], None]  # bytes done, bytes in all
@@ -66,6 +67,10 @@ if TYPE_CHECKING:
 
         def open_tree(self, manifest: Manifest) -> Tree:
             """Return the files of a manifest; opening one that is missing raises Corrupted."""
+            ...
+
+        def pieces(self, item: ManifestFile) -> list[Piece] | None:
+            """Return the pieces of a kept file, where it is safetensors and they are known here."""
             ...
 
         def view(self, manifest: Manifest) -> str:
@@ -281,6 +286,15 @@ class LocalStore:
         if blake3(text).hexdigest() != digest:
             raise Corrupted(f"Manifest {digest[:12]}… is damaged in the store {self._root}. Register its files again to mend it.")
         return from_dict(Manifest, json.loads(text)).replace(digest=digest)
+
+    def pieces(self, item: ManifestFile) -> list[Piece] | None:
+        """Return the pieces of a file, where it is safetensors; one whose pieces were not kept is read for them."""
+        from .pieces import find_pieces, parse_pieces
+
+        with suppress(FileNotFoundError, ValueError), open(digest_path(os.path.join(self._root, "pieces"), item.digest), "rb") as stream:
+            return parse_pieces(stream.read())
+        blob = self.blob_path(item.digest)
+        return find_pieces(blob) if item.path.endswith(".safetensors") and os.path.isfile(blob) else None
 
     def open_tree(self, manifest: Manifest) -> StoredTree:
         """Return the files of a manifest, read in place."""

@@ -8,17 +8,23 @@ project's storage studies: on checkpoints they find more in common than cuts by 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import NamedTuple
 
 from blake3 import blake3
 
+from ..errors import Corrupted
 from ..tensors import header_end, parse_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from _typeshed import ReadableBuffer
+
+    from ..tensors import Tensor
+    from ..trees import Manifest, Tree
+    from . import Store
 
 BLOCK_BYTES = 4 << 20
 
@@ -146,10 +152,61 @@ def parse_pieces(text: bytes) -> list[Piece]:
     return pieces
 
 
+def describe_tensors(store: Store, manifest: Manifest) -> dict[str, str]:
+    """Return type, shape and hash of each tensor by its name, as far as the store knows a version's pieces.
+
+    A name that stands in several files has the file's path before it.
+
+    Raises
+    ------
+    Corrupted
+        If a file's header is damaged in the store.
+    """
+    tree, found = store.open_tree(manifest), [(item.path, pieces) for item in manifest.files if (pieces := store.pieces(item))]
+    counts = Counter(name for _, pieces in found for name in {piece.name for piece in pieces[1:]})
+    described = {}
+    for path, pieces in found:
+        digests = _tensor_digests(pieces)
+        for tensor in _read_header(tree, path, pieces[0].size_bytes):
+            name = tensor.name if counts[tensor.name] < 2 else f"{path}: {tensor.name}"
+            described[name] = f"{tensor.dtype}{tensor.shape} {digests.get(tensor.name, '')[:16]}".strip()
+    return described
+
+
+def _read_header(tree: Tree, path: str, size_bytes: int) -> list[Tensor]:
+    with tree.open(path) as stream:
+        head = stream.read(size_bytes)
+    try:
+        return parse_header(head[8:], None)[0]
+    except ValueError as error:
+        raise Corrupted(f"{path} is damaged in the store ({error}). Register its content again to mend it.") from None
+
+
+def _tensor_digests(pieces: list[Piece]) -> dict[str, str]:
+    """Return one hash for each tensor: of its piece, or of the hashes of its blocks."""
+    blocks: dict[str, list[str]] = {}
+    for piece in pieces[1:]:
+        blocks.setdefault(piece.name, []).append(piece.digest)
+    return {name: found[0] if len(found) == 1 else blake3("".join(found).encode()).hexdigest() for name, found in blocks.items()}
+
+
+def count_bytes(store: Store, manifests: Iterable[Manifest]) -> tuple[int, int]:
+    """Return how many bytes versions have together, and how many are left when each file, and each tensor that is known, counts once."""
+    total, seen = 0, set[str]()
+    unique: dict[str, int] = {}
+    for item in (item for manifest in manifests for item in manifest.files):
+        total += item.size_bytes
+        if item.digest not in seen:
+            seen.add(item.digest)
+            pieces = store.pieces(item) or [Piece("", 0, item.size_bytes, item.digest)]
+            unique.update((piece.digest, piece.size_bytes) for piece in pieces)
+    return total, sum(unique.values())
+
+
 def _blocks(size: int) -> Iterator[int]:
     while size > 0:
         yield min(size, BLOCK_BYTES)
         size -= BLOCK_BYTES
 
 
-__all__ = ["Piece", "PieceHasher", "find_pieces", "format_pieces", "parse_pieces"]
+__all__ = ["Piece", "PieceHasher", "count_bytes", "describe_tensors", "find_pieces", "format_pieces", "parse_pieces"]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..trees import Manifest, ManifestFile, Tree
     from . import Progress
+    from .pieces import Piece
 
 # Object stores: nobody sees half of what is being put.
 _WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"}
@@ -123,6 +124,10 @@ class RemoteStore:
         """Return where this machine has a file already."""
         path = self._cache.blob_path(item.digest)
         return path if os.path.isfile(path) and os.path.getsize(path) == item.size_bytes else None
+
+    def pieces(self, item: ManifestFile) -> list[Piece] | None:
+        """Return the pieces of a file, where the cache knows them."""
+        return self._cache.pieces(item)
 
     def view(self, manifest: Manifest) -> str:
         """Return a read-only folder on this machine that holds the tree; what the cache lacks is fetched and checked."""

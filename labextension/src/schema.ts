@@ -254,7 +254,7 @@ export interface IDeployModel {
 
 /** One line of a comparison; None stands for absent. ``delta`` is second minus first for numbers. */
 export interface IDifference {
-  /** metadata, metrics, packages, signature or files */
+  /** metadata, metrics, packages, signature, files or tensors */
   group: string;
   name: string;
   first?: string;
