@@ -19,7 +19,8 @@ class Operation:
     """One row: what it is called, what it takes, who does it, what it answers.
 
     ``answer`` names a record of :mod:`jupyter_modelreg.entities`, or ``list[...]`` of one. ``reads`` is True when the
-    operation changes nothing (REST serves it by GET). ``confirms`` is the question asked before it is done.
+    operation changes nothing (REST serves it by GET). ``confirms`` is the question asked before it is done, or the
+    function ``module:name`` that words it from what stands then.
     """
 
     __slots__ = ("_command", "answer", "confirms", "function", "noun", "reads", "verb")
@@ -45,11 +46,23 @@ class Operation:
         """The first line of the command's docstring."""
         return (self.command.__doc__ or "").strip().splitlines()[0]
 
+    def question(self, workspace: Workspace, command: Command) -> str:
+        """Return what a person must agree to before it is done; empty where there is nothing to ask or they did by ``yes``."""
+        if not self.confirms or getattr(command, "yes", False):
+            return ""
+        if " " in self.confirms:
+            return self.confirms.format(name=getattr(command, "name", ""))
+        return str(_function(self.confirms)(workspace, command))
+
     def run(self, workspace: Workspace, command: Command) -> Any:
         """Do it. Raises what the function raises; see :mod:`jupyter_modelreg.errors`."""
-        module, name = self.function.split(":")
-        function: Callable[[Workspace, Command], Any] = getattr(import_module(f".{module}", __package__), name)
-        return function(workspace, command)
+        return _function(self.function)(workspace, command)
+
+
+def _function(place: str) -> Callable[[Workspace, Command], Any]:
+    module, name = place.split(":")
+    function: Callable[[Workspace, Command], Any] = getattr(import_module(f".{module}", __package__), name)
+    return function
 
 
 NOUNS = {

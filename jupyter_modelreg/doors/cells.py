@@ -90,7 +90,7 @@ def model_load(magics: ModelRegMagics, line: str) -> Any:
     if given is None:
         return None
     command, _, own = given
-    workspace = magics.workspace()
+    workspace = magics.watched(getattr(command, "name", None))
     found = operation.run(workspace, command)
     value = load_model(workspace, ShowModel(name=found.name, version=found.version), trust=own["trust"])
     reference = f"azureml:{found.name}:{found.version}"
@@ -294,7 +294,7 @@ def _register_described(magics: ModelRegMagics, command: CreateModel, cell: str 
 
     operation = find_operation("model", "create")
     if cell is None and command.file != "-":
-        return operation.run(magics.workspace(), command)
+        return operation.run(magics.watched(command.name), command)
     if cell is None or command.file != "-":
         _usage("The body of %%model_register is the YAML where -f - stands; a file's name goes with %model_register -f FILE.")
     body = io.StringIO("\n" + cell)  # lines as the notebook counts them
@@ -302,13 +302,13 @@ def _register_described(magics: ModelRegMagics, command: CreateModel, cell: str 
     model = describe_model(command, body)
     if not model.name or not model.path:
         raise InvalidInput('A model needs "name" and "path".')
-    return register_model(magics.workspace(), model)
+    return register_model(magics.watched(model.name), model)
 
 
 def _register_files(magics: ModelRegMagics, command: CreateModel, cell: str) -> Any:
     """Register files; the cell's body is the description."""
     described = command.replace(description=command.description or cell.strip() or None)
-    return find_operation("model", "create").run(magics.workspace(), described)
+    return find_operation("model", "create").run(magics.watched(command.name), described)
 
 
 def _register_value(magics: ModelRegMagics, command: CreateModel, own: dict[str, Any], cell: str | None) -> Model:
@@ -324,7 +324,7 @@ def _register_value(magics: ModelRegMagics, command: CreateModel, own: dict[str,
     if value is None:
         _usage("The cell's last line has no value to register; end it with the model, or name a variable with --var.")
     return register_object(
-        magics.workspace(),
+        magics.watched(command.name),
         command,
         value,
         sample=_sample(own["sample"], value, namespace),

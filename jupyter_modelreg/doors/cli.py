@@ -9,14 +9,11 @@ from ..errors import InvalidInput, ModelRegistryError, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from ..commands import Command
     from ..operations import Operation
     from .arguments import Presentation
-
-BAR_WIDTH = 30
 
 
 def main(words: list[str] | None = None) -> int:
@@ -99,15 +96,21 @@ def _output_of(presentation: Presentation) -> str:
 
 def _do(operation: Operation, command: Command, presentation: Presentation) -> Any:
     from ..workspace import open_workspace
+    from .progress import Bar, TerminalScreen, is_terminal
 
-    if operation.confirms and not getattr(command, "yes", False):
-        _confirm(operation, command)
-    is_watched = sys.stderr.isatty() and not presentation.only_show_errors
-    return operation.run(open_workspace(progress=_draw_progress() if is_watched else None), command)
+    if presentation.only_show_errors or not is_terminal(sys.stderr):
+        workspace = open_workspace()
+        _confirm(operation.question(workspace, command))
+        return operation.run(workspace, command)
+    with Bar(getattr(command, "name", None) or operation.noun, TerminalScreen()) as bar:
+        workspace = open_workspace(progress=bar)
+        _confirm(operation.question(workspace, command))
+        return operation.run(workspace, command)
 
 
-def _confirm(operation: Operation, command: Command) -> None:
-    question = operation.confirms.format(name=getattr(command, "name", ""))
+def _confirm(question: str) -> None:
+    if not question:
+        return
     if not sys.stdin.isatty():
         raise InvalidInput(f"{question} Nobody is there to answer; add --yes.")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # standard output is the answer's alone
@@ -138,26 +141,6 @@ def _show_error(error: ModelRegistryError, *, is_debugging: bool) -> None:
     print(f"ERROR: {error.message}", file=sys.stderr)
     if error.detail:
         print(f"\n{error.detail.rstrip()}", file=sys.stderr)
-
-
-def _draw_progress() -> Callable[[int, int], None]:
-    """Return a callback that draws a bar on standard error once half a second has passed."""
-    from time import monotonic
-
-    start = monotonic()
-
-    def draw(done: int, total: int) -> None:
-        seconds = monotonic() - start
-        if seconds < 0.5:
-            return
-        share = done / total if total else 1.0
-        rate = done / seconds / 1e6
-        left = (total - done) / (done / seconds) if done else 0.0
-        bar = "█" * int(share * BAR_WIDTH)
-        end = "\r" if done < total else "\r\033[K"
-        print(f"\r{bar:<{BAR_WIDTH}} {share:4.0%}  {rate:,.0f} MB/s  {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
-
-    return draw
 
 
 def _root_help() -> str:

@@ -75,6 +75,15 @@ def registered_html(model: Any) -> str:
     return _page(f"{_faint('Registered')}{_model(model)}<div>{_span('Next')} &nbsp; {codes}</div>")
 
 
+def progress_html(label: str, share: float, facts: list[str]) -> str:
+    """Return a bar with what a person asks of it: how far, how much, how fast, how long still."""
+    done = f'<div style="{_BAR};width:{share * 100:.1f}%;height:100%;border-radius:3px"></div>'
+    bar = f'<div style="flex:0 1 240px;height:6px;border-radius:3px;background:rgba(128,128,128,.25)">{done}</div>'
+    said = "".join(f"<span>{escape(fact.strip())}</span>" for fact in [f"{int(share * 100)}%", *facts] if fact.strip())
+    line = "display:flex;gap:14px;align-items:center;white-space:nowrap;font-variant-numeric:tabular-nums"
+    return _page(f'<div style="{line}"><b style="overflow:hidden;text-overflow:ellipsis">{escape(label)}</b>{bar}{said}</div>')
+
+
 def _page(body: str) -> str:
     return f'<div class="modelreg" style="line-height:1.5">{body}</div>'
 
@@ -213,7 +222,7 @@ def _comparison(answer: Any) -> str:
     if not answer.differences:
         return title + _faint("They are the same.")
     heads = "".join(f"<th{_LEFT}>{escape(text)}</th>" for text in ("", answer.first, answer.second, "Change"))
-    body = "".join(_compared(answer, group) for group in ("metrics", "metadata", "signature", "packages", "files"))
+    body = "".join(_compared(answer, group) for group in ("metrics", "metadata", "signature", "packages", "files", "tensors"))
     same = ", ".join(f"{count} {group}" for group, count in answer.same.items())
     return f'<table style="margin:0"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>' + (
         _faint(f"The same: {same}.") if same else ""

@@ -15,6 +15,7 @@ from ..errors import InvalidInput, ModelRegistryError
 from ..workspace import Workspace, open_workspace
 from .arguments import HelpAsked, parse_words
 from .display import empty_text
+from .progress import Bar, NotebookScreen, TerminalScreen, is_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..operations import Operation
     from .arguments import Presentation
+    from .progress import Screen
 
 # What a person learns in a notebook when there is nothing yet.
 EMPTY = {
@@ -60,7 +62,24 @@ class ModelRegMagics(Configurable):
 
     def workspace(self) -> Workspace:
         """Open the workspace anew: nothing is kept between calls."""
-        return open_workspace({name: getattr(self, name) for name in ("home", "catalog", "store")}, progress=draw_progress())
+        return self._open(None)
+
+    def watched(self, label: str | None) -> Workspace:
+        """Open the workspace for what may take long: a bar under `label` shows how far it is until the cell has run."""
+        screen = _screen(self.shell)
+        if screen is None:
+            return self._open(None)
+        bar = Bar(label or "files", screen)
+
+        def close(*_: object) -> None:
+            self.shell.events.unregister("post_run_cell", close)
+            bar.close()
+
+        self.shell.events.register("post_run_cell", close)
+        return self._open(bar)
+
+    def _open(self, progress: Bar | None) -> Workspace:
+        return open_workspace({name: getattr(self, name) for name in ("home", "catalog", "store")}, progress=progress)
 
 
 class Shown:
@@ -141,11 +160,13 @@ def run_operation(magics: ModelRegMagics, operation: Operation, words: list[str]
         return None
     except InvalidInput as error:
         raise UsageError(error.message) from None
-    if operation.confirms and not getattr(command, "yes", False):
-        question = operation.confirms.format(name=getattr(command, "name", ""))
-        raise UsageError(f"{question} A cell cannot ask; add --yes.")
+    label = getattr(command, "name", None) or operation.noun
+    workspace = magics.workspace() if presentation.only_show_errors else magics.watched(label)
     try:
-        answer = operation.run(magics.workspace(), command)
+        question = operation.question(workspace, command)
+        if question:
+            raise UsageError(f"{question} A cell cannot ask; add --yes.")
+        answer = operation.run(workspace, command)
     except ModelRegistryError:
         if presentation.debug:
             _print_traceback()
@@ -166,22 +187,13 @@ def present(answer: Any, presentation: Presentation, **shown: Any) -> Any:
     return wanted if presentation.query else Shown(answer, **shown)
 
 
-def draw_progress() -> Callable[[int, int], None]:
-    """Return a callback that draws a plain bar on standard error once half a second has passed; none in a log file."""
-    from time import monotonic
+def _screen(shell: InteractiveShell) -> Screen | None:
+    """Return where a bar can be drawn; None in a log file."""
+    import sys
 
-    start: list[float] = []
-
-    def draw(done: int, total: int) -> None:
-        import sys
-
-        start[:] = start or [monotonic()]  # opening the workspace took its own time
-        seconds = monotonic() - start[0]
-        if seconds > 0.5 and total:
-            end = "" if done < total else "\n"
-            print(f"\r{done / total:4.0%} of {total / 1e6:,.0f} MB, {done / seconds / 1e6:,.0f} MB/s", end=end, file=sys.stderr, flush=True)
-
-    return draw
+    if is_terminal(sys.stderr):
+        return TerminalScreen()
+    return NotebookScreen() if hasattr(shell, "kernel") else None
 
 
 def _print_traceback() -> None:

@@ -218,22 +218,6 @@ class TestLoading:
         assert done.stdout.split() == []
 
 
-class TestProgress:
-    def test_what_is_quick_draws_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
-        draw = lines.draw_progress()
-        draw(1, 2)
-        draw(2, 2)
-        assert capsys.readouterr().err == ""
-
-    def test_what_takes_longer_draws_one_line(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        clock = iter([10.0, 10.0, 12.0, 14.0])
-        monkeypatch.setattr("time.monotonic", lambda: next(clock))
-        draw = lines.draw_progress()
-        for done in (0, 1_000_000_000, 2_000_000_000):
-            draw(done, 2_000_000_000)
-        assert capsys.readouterr().err == "\r 50% of 2,000 MB, 500 MB/s\r100% of 2,000 MB, 500 MB/s\n"
-
-
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BlockingKernelClient]:
     """A kernel in a process of its own, with the extension loaded and one model registered."""
@@ -260,6 +244,24 @@ class TestInARealKernel:
         assert (status, kind) == ("ok", "execute_result")
         assert shown["data"]["text/plain"].startswith("name     churn\nversion  1\n")
         assert "<b" in shown["data"]["text/html"]
+
+    def test_a_long_copy_shows_a_bar_that_goes_when_the_cell_has_run(self, kernel: BlockingKernelClient) -> None:
+        slow = (
+            "import time\n"
+            "magics = next(item for item in get_ipython().configurables if type(item).__name__ == 'ModelRegMagics')\n"
+            "progress = magics.watched('churn').progress\n"
+            "for step in range(9):\n"
+            "    progress(step, 8); time.sleep(0.12)\n"
+            "None"
+        )
+        status, shown = _execute(kernel, slow)
+        assert status == "ok"
+        kinds = [kind for kind, _ in shown]
+        assert (kinds[0], set(kinds[1:])) == ("display_data", {"update_display_data"})
+        assert "churn" in shown[0][1]["data"]["text/html"]
+        assert "width:" in shown[0][1]["data"]["text/html"]
+        assert "finishing" in shown[-2][1]["data"]["text/plain"]
+        assert shown[-1][1]["data"] == {"text/html": "", "text/plain": ""}
 
     def test_our_error_is_one_line_and_stops_the_notebook(self, kernel: BlockingKernelClient) -> None:
         status, [(kind, shown)] = _execute(kernel, "%model_show nobody")
@@ -291,7 +293,7 @@ def _execute(client: BlockingKernelClient, code: str) -> tuple[str, list[tuple[s
     shown: list[tuple[str, dict[str, Any]]] = []
 
     def keep(message: dict[str, Any]) -> None:
-        if message["msg_type"] in ("stream", "error", "execute_result", "display_data"):
+        if message["msg_type"] in ("stream", "error", "execute_result", "display_data", "update_display_data"):
             shown.append((message["msg_type"], message["content"]))
 
     reply = client.execute_interactive(code, timeout=60, output_hook=keep)["content"]
