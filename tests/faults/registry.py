@@ -10,12 +10,9 @@ import struct
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
-import jupyter_modelreg.flavors  # these four are here so that a forked process has them and starts at once
-import jupyter_modelreg.sources.local
-import jupyter_modelreg.storage.checkout
-import jupyter_modelreg.trust.formats
 from jupyter_modelreg.commands.model import CreateModel, DeleteModel
 from jupyter_modelreg.entities.model import Model
 from jupyter_modelreg.errors import ModelRegistryError, NotFound
@@ -23,6 +20,9 @@ from jupyter_modelreg.models import create_model, delete_model
 from jupyter_modelreg.workspace import Workspace, open_workspace
 
 from .processes import ask
+
+for module in ("flavors", "sources.local", "storage.checkout", "trust.formats"):  # so that a forked process has them and starts at once
+    import_module(f"jupyter_modelreg.{module}")
 
 NAMES = ("churn", "fraud", "iris")
 KINDS = ("plain", "packed", "large", "tensors")  # how the store keeps them differs
@@ -139,13 +139,12 @@ class Registry:
 
     def check(self) -> Counts:
         """Read everything and compare it with what was acknowledged."""
-        counts: Counts = ask(self._check)
-        counts.acknowledged = self.acknowledged
-        counts.others += self.others
+        counts: Counts = ask(self.check_here)
         return counts
 
-    def _check(self) -> Counts:
-        workspace, counts = self.open(), Counts()
+    def check_here(self) -> Counts:
+        """Do the same in this process, which is to have forked none and to end soon."""
+        workspace, counts = self.open(), Counts(self.acknowledged, others=Counter(self.others))
         listed = {(str(item.name), str(item.version)): item for name in NAMES for item in _versions(workspace, name)}
         for key, content in self.kept.items():
             if key not in self.gone | self.doubtful:
@@ -163,9 +162,9 @@ class Registry:
 
     def clean(self) -> int:
         """Clean the store up, once, with no grace; return the bytes that are in it and belong to nothing afterwards."""
-        return int(ask(self._clean))
+        return int(ask(self.clean_here))
 
-    def _clean(self) -> int:
+    def clean_here(self) -> int:
         workspace = self.open()
         clean(workspace, grace_seconds=-1)
         return litter(workspace, self.home / "store")
