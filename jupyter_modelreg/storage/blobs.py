@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 STEP_BYTES = 8 << 20  # what is hashed is still in the processor's cache from being copied
 SMALL_BYTES = 4 << 20
 SETTLED_SECONDS = 600.0  # after which every kernel has written a changed folder by itself
+_FUSE = 0x65735546  # Source: statfs(2), FUSE_SUPER_MAGIC
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -297,11 +298,12 @@ def _flush(names: list[str]) -> None:
 
 
 def _sync_file_system(name: str) -> bool:
-    """Call syncfs(2); False where the system has none."""
+    """Call syncfs(2); False where the system has none, or the file system is FUSE, whose server is not told of it."""
     import ctypes
 
-    call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if call is None:
+    library = ctypes.CDLL(None, use_errno=True)
+    call, status = getattr(library, "syncfs", None), (ctypes.c_long * 32)()  # of which statfs(2) fills 15
+    if call is None or library.statfs(os.fsencode(name), status) or status[0] == _FUSE:
         return False
     handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -12,7 +12,7 @@ from jupyter_modelreg.errors import ModelRegistryError
 from jupyter_modelreg.models import delete_model
 
 from .processes import Child
-from .registry import KINDS, NAMES, OFTEN, Counts, Registry, _versions, clean, is_whole, register, write_model
+from .registry import KINDS, NAMES, OFTEN, Counts, Registry, clean, is_whole, register, settled, versions, write_model
 
 Say = Callable[..., None]
 
@@ -26,21 +26,13 @@ def run(folder: Path, rounds: int, seed: int) -> Counts:
     while killed < rounds:
         killed += _round(registry, chance, killed)
         registry.others["kills"] = killed
-    return _settled(registry)
-
-
-def _settled(registry: Registry) -> Counts:
-    before = registry.check()
-    registry.others["litter"] = registry.clean()
-    after = registry.check()
-    after.lost, after.corrupt = max(before.lost, after.lost), max(before.corrupt, after.corrupt) + registry.others.pop("wrong reads", 0)
-    return after
+    return settled(registry)
 
 
 def _round(registry: Registry, chance: random.Random, number: int) -> int:
     seeds = [chance.randrange(1 << 30) for _ in range(chance.randrange(2, 5))]
-    children = [Child(lambda say, seed=seed: _write(registry, seed, say)) for seed in seeds]
-    children += [Child(lambda say: _clean(registry, say)), Child(lambda say: _read(registry, number, say))]
+    children = [Child(lambda say, seed=seed: write_for_ever(registry, seed, say)) for seed in seeds]
+    children += [Child(lambda say: clean_for_ever(registry, 0, say)), Child(lambda say: _read_for_ever(registry, number, say))]
     chance.shuffle(children)
     time.sleep(chance.uniform(0.05, 0.4))
     for child in children:
@@ -53,7 +45,7 @@ def _round(registry: Registry, chance: random.Random, number: int) -> int:
     return len(children)
 
 
-def _write(registry: Registry, seed: int, say: Say) -> None:
+def write_for_ever(registry: Registry, seed: int, say: Say) -> None:
     chance, mine = random.Random(seed), []
     workspace = registry.open(dedup=chance.choice(("file", "tensor")))
     source = registry.folder / f"source-{seed}"
@@ -77,19 +69,19 @@ def _write(registry: Registry, seed: int, say: Say) -> None:
             say("clean errors")
 
 
-def _clean(registry: Registry, say: Say) -> None:
+def clean_for_ever(registry: Registry, _: int, say: Say) -> None:
     while True:
         clean(registry.open(), grace_seconds=0.02)
         say("clean-ups")
         time.sleep(0.01)
 
 
-def _read(registry: Registry, seed: int, say: Say) -> None:
+def _read_for_ever(registry: Registry, seed: int, say: Say) -> None:
     chance, workspace = random.Random(seed), registry.open()
     while True:
         name = chance.choice(NAMES)
-        listed = _versions(workspace, name)[:20]
+        listed = versions(workspace, name)[:20]
         if listed:
             model = chance.choice(listed)
-            is_there = is_whole(workspace, model) or model.version not in {item.version for item in _versions(workspace, name)}
+            is_there = is_whole(workspace, model) or model.version not in {item.version for item in versions(workspace, name)}
             say("reads" if is_there else "wrong reads")

@@ -145,7 +145,7 @@ class Registry:
     def check_here(self) -> Counts:
         """Do the same in this process, which is to have forked none and to end soon."""
         workspace, counts = self.open(), Counts(self.acknowledged, others=Counter(self.others))
-        listed = {(str(item.name), str(item.version)): item for name in NAMES for item in _versions(workspace, name)}
+        listed = {(str(item.name), str(item.version)): item for name in NAMES for item in versions(workspace, name)}
         for key, content in self.kept.items():
             if key not in self.gone | self.doubtful:
                 counts.lost += key not in listed or listed[key].tags["content"] != content
@@ -170,7 +170,7 @@ class Registry:
         return litter(workspace, self.home / "store")
 
 
-def _versions(workspace: Workspace, name: str) -> list[Model]:
+def versions(workspace: Workspace, name: str) -> list[Model]:
     try:
         return workspace.catalog.list_models(name=name)
     except NotFound:
@@ -203,3 +203,13 @@ def litter(workspace: Workspace, store: Path) -> int:
     named = {item.digest for manifest in manifests for item in manifest.files} | {manifest.digest for manifest in manifests}
     stored = [name for kind in ("blobs", "manifests") for _, _, names in os.walk(store / kind) for name in names]
     return len(list((store / "tmp").iterdir())) + sum(name not in named for name in stored)
+
+
+def settled(registry: Registry) -> Counts:
+    """Check, clean up once, check again; the counts of both."""
+    before = registry.check()
+    litter = registry.clean()
+    after = registry.check()
+    after.lost, after.corrupt = max(before.lost, after.lost), max(before.corrupt, after.corrupt) + after.others.pop("wrong reads", 0)
+    after.others["litter"] = litter
+    return after
