@@ -359,7 +359,8 @@ def remove_folder(folder: str) -> None:
     for path, _, _ in os.walk(folder):
         with contextlib.suppress(OSError):
             os.chmod(path, 0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # rmtree lets the error of a close through
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 __all__ = ["Staging", "copy_verified", "digest_path", "hash_file", "remove_folder", "storing"]

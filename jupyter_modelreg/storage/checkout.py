@@ -45,7 +45,8 @@ class Checkout:
             if kind is not None:
                 self._undo()
         finally:
-            os.close(self._handle)
+            with contextlib.suppress(OSError):  # nothing was written through it
+                os.close(self._handle)
 
     def has(self, path: str, item: ManifestFile) -> bool:
         """Say whether a file is there with the same content.
