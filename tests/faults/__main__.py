@@ -17,6 +17,7 @@ FAULTS = {
     "F1": ("kills", 1000, 20_000),
     "F2": ("steps", 1_000_000, 1_000_000),
     "F3": ("power", 200, 5000),
+    "F4": ("io_errors", 280, 2000),
 }
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a killed process leaves what it wrote, flushed or not
 LINE = "{:5} {:14} {:>7} {:>13} {:>6} {:>8} {:>8}  {}"

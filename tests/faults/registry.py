@@ -21,7 +21,7 @@ from jupyter_modelreg.workspace import Workspace, open_workspace
 
 from .processes import ask
 
-for module in ("flavors", "sources.local", "storage.checkout", "trust.formats"):  # so that a forked process has them and starts at once
+for module in ("flavors", "sources.local", "storage.checkout", "trust.formats", "entities.answers", "commands.model"):  # so that a forked process has them and starts at once
     import_module(f"jupyter_modelreg.{module}")
 
 NAMES = ("churn", "fraud", "iris")
