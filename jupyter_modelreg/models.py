@@ -99,6 +99,25 @@ def register_model(workspace: Workspace, model: Model, *, tree: Tree | None = No
     return _record(workspace, named.replace(**_source_of(reference, manifest)), detection, manifest, lineage or Lineage(), {})
 
 
+def register_exported(workspace: Workspace, model: Model, tree: Tree, manifest: Manifest) -> Model:
+    """Register a version of another registry with what was known of it there; only the scan is done anew.
+
+    Raises
+    ------
+    Corrupted
+        If the tree's files are not those of the manifest.
+    """
+    from .flavors import Detection
+
+    kept = workspace.store.import_tree(tree, workspace.progress)
+    if kept.digest != manifest.digest:
+        raise Corrupted(f"The files of {model.name} have the digest {kept.digest[:12]}…, not {manifest.digest[:12]}…; nothing was imported.")
+    detection = Detection(
+        type=model.type or "custom_model", flavor=model.flavor, signature=model.signature, input_example=model.input_example
+    )
+    return _record(workspace, model, detection, kept, model.lineage or Lineage(), model.metrics)
+
+
 def register_object(
     workspace: Workspace,
     command: CreateModel,

@@ -81,6 +81,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("model", "archive", "model:ArchiveModel", "models:archive_model", "Model"),
     Operation("model", "restore", "model:RestoreModel", "models:restore_model", "Model"),
     Operation("model", "download", "model:DownloadModel", "models:download_model", "Downloaded"),
+    Operation("model", "export", "model:ExportModel", "exports:export_model", "Exported"),
+    Operation("model", "import", "model:ImportModel", "exports:import_model", "Model"),
     Operation("model", "delete", "model:DeleteModel", "models:delete_model", "Deleted", confirms="Delete {name} for good?"),
     Operation("model", "share", "model:ShareModel", "models:share_model", "Model"),
     Operation("model", "compare", "model:CompareModels", "models:compare_models", "Comparison", reads=True),

@@ -112,6 +112,23 @@ class DownloadModel(Command):
     registry_name: str | None = _registry()
 
 
+class ExportModel(Command):
+    """Write a version into one file that any registry imports, each byte checked."""
+
+    name: str = _model_name()
+    version: str | None = _version()
+    label: str | None = _label()
+    path: str = field("-p", default=".", values="path", help="File to write, or folder that receives NAME-VERSION.modelreg.")
+
+
+class ImportModel(Command):
+    """Register the version that a file written by export holds, each byte checked."""
+
+    file: str = field("-f", is_positional=True, values="path", help="The file.")
+    name: str | None = field("-n", default=None, values="model", help="Name here; its own when left out.")
+    version: str | None = field("-v", default=None, help="Version here; its own when left out.")
+
+
 class DeleteModel(Command):
     """Delete a version for good, or a model with all its versions. Refused while deployed; numbers are never reused."""
 

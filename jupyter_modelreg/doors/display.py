@@ -393,6 +393,12 @@ def _short(text: str | None, *, number: bool) -> str:
     return f"{float(text):.6g}" if number else _fitting(escape_control(text), "")
 
 
+def exported_text(answer: Any) -> str:
+    """Say what an export wrote."""
+    files = f"{answer.files:,} file{'' if answer.files == 1 else 's'}"
+    return f"Wrote {answer.model}, {files}, {size_text(answer.size_bytes)}, to {answer.path}"
+
+
 def _invocation(answer: Any) -> str:
     import json
 
@@ -426,6 +432,7 @@ _OWN_TEXTS: dict[str, Callable[[Any], str]] = {
     ),
     "Mount": lambda answer: escape_control(f"{answer.path} shows {answer.model}, {size_text(answer.size_bytes)}: {answer.reason}."),
     "Unmounted": lambda answer: "\n".join([escape_control(unmounted_text(answer)), *(f"  {escape_control(path)}" for path in answer.left)]),
+    "Exported": lambda answer: escape_control(exported_text(answer)),
     "Deleted": lambda answer: "\n".join(f"Deleted {escape_control(name)}" for name in answer.names) or "Nothing to delete.",
     "LogText": lambda answer: _lines(answer.text),
     "Comparison": _comparison,

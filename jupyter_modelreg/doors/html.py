@@ -21,6 +21,7 @@ from .display import (
     count_text,
     created_text,
     difference_texts,
+    exported_text,
     more_text,
     shortened,
     shown_columns,
@@ -283,6 +284,12 @@ def _unmounted(answer: Any) -> str:
     return f"<div>{escape(unmounted_text(answer))}</div>" + "".join(f"<div>{_broken(path)}</div>" for path in answer.left[:MAX_ROWS])
 
 
+def _exported(answer: Any) -> str:
+    said = exported_text(answer.replace(path=""))
+    name = answer.path.replace("\\", "/").rpartition("/")[2]
+    return f"<div>{escape(said)}<code>{escape(answer.path)}</code></div>" + _faint(f"Elsewhere: %model_import {name}")
+
+
 def _log(answer: Any) -> str:
     return f"<pre{_PRE}>{escape(to_text(answer))}</pre>" if answer.text else _faint("Nothing was printed.")
 
@@ -309,6 +316,7 @@ _PAGES: dict[str, Callable[[Any], str]] = {
     "Comparison": _comparison,
     "Deleted": _deleted,
     "Downloaded": _downloaded,
+    "Exported": _exported,
     "Mount": _mount,
     "Unmounted": _unmounted,
     "LogText": _log,

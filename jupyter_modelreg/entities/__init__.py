@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from .answers import Deleted as Deleted
     from .answers import Difference as Difference
     from .answers import Downloaded as Downloaded
+    from .answers import Exported as Exported
     from .answers import Invocation as Invocation
     from .answers import LogText as LogText
     from .answers import Mount as Mount
@@ -49,6 +50,7 @@ _HOMES = {
             "LogText",
             "Mount",
             "Setting",
+            "Exported",
             "Unmounted",
         ),
         "answers",

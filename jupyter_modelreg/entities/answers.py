@@ -17,6 +17,16 @@ class Downloaded(Record):
     size_bytes: int = 0
 
 
+class Exported(Record):
+    """One file that holds a version. ``digest`` is the version's; it is the same wherever the file is imported."""
+
+    path: str
+    model: str = field(help="The version, as churn:3.")
+    digest: str
+    files: int = 0
+    size_bytes: int = 0
+
+
 class Deleted(Record):
     """What is gone: references such as ``churn:3``, or names of endpoints."""
 

@@ -18,7 +18,7 @@ import os
 import time
 from contextlib import contextmanager, suppress
 
-from ..errors import Conflict, Corrupted, InvalidInput, NotFound
+from ..errors import Conflict, Corrupted, InvalidInput, NotFound, Unavailable
 from ..folders import flush_folder
 from ..records import from_dict
 from ..trees import Manifest, ManifestFile, TreeFile, no_such_file
@@ -283,6 +283,8 @@ class LocalStore:
                 text = stream.read()
         except FileNotFoundError:
             raise NotFound(f"The store has no manifest {digest[:12]}….") from None
+        except OSError as error:
+            raise Unavailable(f"Manifest {digest[:12]}… cannot be read from the store {self._root}: {error.strerror}.") from None
         if blake3(text).hexdigest() != digest:
             raise Corrupted(f"Manifest {digest[:12]}… is damaged in the store {self._root}. Register its files again to mend it.")
         return from_dict(Manifest, json.loads(text)).replace(digest=digest)
@@ -442,6 +444,13 @@ def _canonical(manifest: Manifest) -> bytes:
     values = manifest.to_dict()
     del values["digest"]
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """Return the digest of a manifest's canonical form: the identity of a version's content."""
+    from blake3 import blake3
+
+    return str(blake3(_canonical(manifest)).hexdigest())
 
 
 def _with_digest(manifest: Manifest) -> Manifest:

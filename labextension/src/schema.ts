@@ -305,6 +305,28 @@ export interface IEnvironment {
   datastore?: string;
 }
 
+/** Write a version into one file that any registry imports, each byte checked. */
+export interface IExportModel {
+  /** Name of the model; NAME:VERSION and NAME@LABEL work too. */
+  name: string;
+  /** Version of the model. */
+  version?: string;
+  /** Label of the version; "latest" is the one created last. */
+  label?: string;
+  /** File to write, or folder that receives NAME-VERSION.modelreg. */
+  path?: string;
+}
+
+/** One file that holds a version. ``digest`` is the version's; it is the same wherever the file is imported. */
+export interface IExported {
+  path: string;
+  /** The version, as churn:3. */
+  model: string;
+  digest: string;
+  files?: number;
+  size_bytes?: number;
+}
+
 /** Show what a deployment's process printed. */
 export interface IGetOnlineDeploymentLogs {
   /** Name of the deployment. */
@@ -323,6 +345,16 @@ export interface IGetOnlineDeploymentLogs {
 export interface IGetOnlineEndpointCredentials {
   /** Name of the endpoint. */
   name: string;
+}
+
+/** Register the version that a file written by export holds, each byte checked. */
+export interface IImportModel {
+  /** The file. */
+  file: string;
+  /** Name here; its own when left out. */
+  name?: string;
+  /** Version here; its own when left out. */
+  version?: string;
 }
 
 /** The answer of an endpoint. ``body`` is parsed JSON where it was JSON, else text. */
@@ -771,6 +803,8 @@ export interface IOperations {
   'model archive': { command: IArchiveModel; answer: IModel };
   'model restore': { command: IRestoreModel; answer: IModel };
   'model download': { command: IDownloadModel; answer: IDownloaded };
+  'model export': { command: IExportModel; answer: IExported };
+  'model import': { command: IImportModel; answer: IModel };
   'model delete': { command: IDeleteModel; answer: IDeleted };
   'model share': { command: IShareModel; answer: IModel };
   'model compare': { command: ICompareModels; answer: IComparison };
@@ -830,6 +864,14 @@ export const OPERATIONS: {
   'model download': {
     method: 'POST',
     path: 'model/download'
+  },
+  'model export': {
+    method: 'POST',
+    path: 'model/export'
+  },
+  'model import': {
+    method: 'POST',
+    path: 'model/import'
   },
   'model delete': {
     method: 'POST',
