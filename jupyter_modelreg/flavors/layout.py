@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from importlib import import_module
 from typing import Any
@@ -15,6 +16,7 @@ from ..trees import paths, read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
 
     from ..trees import Tree
@@ -89,6 +91,35 @@ def only_file(tree: Tree, *endings: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def shards(names: Iterable[str]) -> list[str]:
+    """Return the files of a checkpoint that was cut into several safetensors files, when they are all there; else nothing.
+
+    Source: Hugging Face, ``model-00001-of-00003.safetensors``.
+    """
+    found: dict[tuple[str, int], list[str]] = {}
+    for name in sorted(names):
+        if match := re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.safetensors", name):
+            found.setdefault((match[1], int(match[3])), []).append(name)
+    whole = [files for (_, count), files in found.items() if len(files) == count]
+    return whole[0] if len(whole) == 1 else []
+
+
+def find_safetensors(path: str) -> list[str]:
+    """Return the files to load for a checkpoint: its shards, or the one file.
+
+    Raises
+    ------
+    NotFound
+        If there are several that do not belong together, or none.
+    """
+    return shards(files_on_disk(path)) or [find_on_disk(path, ".safetensors")]
+
+
+def files_on_disk(folder: str) -> list[str]:
+    """Return the paths of all files below a folder; none for a file."""
+    return [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]
+
+
 def find_on_disk(path: str, *endings: str) -> str:
     """Return the file to load: the path itself, the one its ``modelreg.json`` names, or the only one that fits.
 
@@ -102,7 +133,7 @@ def find_on_disk(path: str, *endings: str) -> str:
     named = os.path.basename(str(read_folder(path).get("file") or ""))
     if named.lower().endswith(endings) and os.path.isfile(os.path.join(path, named)):
         return os.path.join(path, named)
-    found = [os.path.join(place, name) for place, _, names in os.walk(path) for name in names if name.lower().endswith(endings)]
+    found = [file for file in files_on_disk(path) if file.lower().endswith(endings)]
     if len(found) != 1:
         name = os.path.basename(path)
         raise NotFound(f"{name} holds {len(found) or 'no'} files ending in {', '.join(endings)}; one is needed.")

@@ -8,6 +8,7 @@ from typing import Any
 from ..entities.model import Signature
 from ..errors import InvalidInput, Unavailable
 from ..tensors import header_end, parse_header
+from ..trees import paths
 from . import layout
 
 TYPE_CHECKING = False
@@ -45,8 +46,11 @@ class NumpyFlavor:
     name = "numpy"
 
     def detect(self, tree: Tree) -> Detection | None:
-        """Recognise our own folders and single array files."""
-        return layout.detect_by_ending(tree, self.name, *ENDINGS)
+        """Recognise our own folders, single array files, and a checkpoint in several safetensors files."""
+        from . import Detection
+
+        found = layout.detect_by_ending(tree, self.name, *ENDINGS)
+        return found or (Detection(flavor=self.name) if layout.shards(paths(tree)) else None)
 
     def accepts(self, value: object) -> bool:
         """Take an array, or a dict of arrays by name."""
@@ -74,6 +78,9 @@ class NumpyFlavor:
         """Map the arrays; nothing is read before it is used. An ``.npz`` is packed, so its arrays are read."""
         import numpy as np
 
+        sharded = layout.shards(layout.files_on_disk(path))
+        if sharded:
+            return map_safetensors(*sharded)
         file = layout.find_on_disk(path, *ENDINGS)
         if file.endswith(".npy"):
             return np.load(file, mmap_mode="r", allow_pickle=False)
@@ -88,8 +95,8 @@ class NumpyFlavor:
         raise InvalidInput("Arrays alone predict nothing; serve them with a scoring script that says how.")
 
 
-def map_safetensors(file: str) -> dict[str, Any]:
-    """Return read-only arrays over the file's own pages; types that numpy lacks, such as BF16, are those of ``ml_dtypes``.
+def map_safetensors(*files: str) -> dict[str, Any]:
+    """Return read-only arrays over the files' own pages; types that numpy lacks, such as BF16, are those of ``ml_dtypes``.
 
     Raises
     ------
@@ -98,6 +105,10 @@ def map_safetensors(file: str) -> dict[str, Any]:
     InvalidInput
         If the header does not describe the bytes.
     """
+    return {name: array for file in files for name, array in _map_file(file).items()}
+
+
+def _map_file(file: str) -> dict[str, Any]:
     import numpy as np
 
     try:

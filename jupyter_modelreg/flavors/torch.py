@@ -9,7 +9,7 @@ from typing import Any
 from ..entities.model import Signature
 from ..errors import InvalidInput
 from ..tensors import header_end, parse_header
-from ..trees import read_bytes
+from ..trees import paths, read_bytes
 from . import layout
 from .numpy import map_safetensors
 
@@ -27,10 +27,10 @@ class TorchFlavor:
     name = "torch"
 
     def detect(self, tree: Tree) -> Detection | None:
-        """Recognise our own folders, and safetensors files that torch wrote."""
+        """Recognise our own folders, and checkpoints in safetensors that torch wrote."""
         from . import Detection
 
-        path = layout.only_file(tree, ".safetensors")
+        path = layout.only_file(tree, ".safetensors") or next(iter(layout.shards(paths(tree))), None)
         is_torch = path is not None and _metadata(tree, path).get("format") == "pt"
         return layout.detection(tree, self.name) or (Detection(flavor=self.name) if is_torch else None)
 
@@ -65,13 +65,13 @@ class TorchFlavor:
 
         Where torch is not installed the tensors are numpy arrays, and a warning says so.
         """
-        file = layout.find_on_disk(path, ".safetensors")
+        files = layout.find_safetensors(path)
         try:
             from safetensors.torch import load_file
         except ModuleNotFoundError:
             warnings.warn("torch is not installed here; the tensors come as numpy arrays.", stacklevel=2)
-            return map_safetensors(file)
-        return load_file(file)
+            return map_safetensors(*files)
+        return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
     def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
         """Raise: parameters need their class."""

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import sys
+import warnings
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
@@ -333,6 +335,25 @@ def bare_safetensors(folder: str, dtype: str, content: bytes, **metadata: str) -
     header = {"__metadata__": metadata, "a": {"dtype": dtype, "shape": [2], "data_offsets": [0, len(content)]}}
     path.write_bytes(safetensors(header, content))
     return str(path)
+
+
+@pytest.mark.parametrize("written_by", ["np", "pt"])
+def test_a_checkpoint_in_several_files_is_one_mapping(written_by: str, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, names in enumerate((["a", "b"], ["c"]), 1):
+        save_file(
+            {name: np.full(2, ord(name)) for name in names}, f"{folder}/model-0000{number}-of-00002.safetensors", {"format": written_by}
+        )
+    Path(folder, "model.safetensors.index.json").write_text("{}")
+    flavor = str(flavors.detect(open_local(folder)).flavor)
+    assert flavor == {"np": "numpy", "pt": "torch"}[written_by]
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = flavors.load_object(folder, flavor)
+    assert {name: int(array[1]) for name, array in loaded.items()} == {"a": 97, "b": 98, "c": 99}
+    Path(folder, "model-00001-of-00002.safetensors").rename(f"{folder}/aside")
+    Path(folder, "other.safetensors").write_bytes(b"")
+    assert flavors.detect(open_local(folder)).flavor is None
 
 
 def test_a_checkpoint_of_torch_gives_arrays_where_torch_is_not_installed(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
