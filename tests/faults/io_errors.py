@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import json
-import os
 import random
 import shutil
 import signal
@@ -14,14 +13,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from jupyter_modelreg.commands.model import DeleteModel, DownloadModel
-from jupyter_modelreg.errors import ModelRegistryError
-from jupyter_modelreg.models import delete_model, download_model
-from jupyter_modelreg.workspace import Workspace
-
-from .kills import Say
+from .actions import EVERYTHING, Say, attempt, register_new, rest_models
 from .processes import Child
-from .registry import NAMES, OFTEN, Counts, Registry, clean, register, settled, write_model
+from .registry import Counts, Registry, settled
 
 # libfiu's name of a call: what it may fail with. One that is reduced does a part of what it was asked for.
 CALLS = {
@@ -61,7 +55,8 @@ def why_not() -> str:
 
 def _inject(folder: Path, rounds: int, seed: int) -> Counts:
     chance, registry = random.Random(seed), Registry(folder)
-    registry.register("large-first")
+    registry.grace_seconds = -1
+    rest_models(registry)
     for _ in range(rounds):
         one = chance.randrange(1 << 30)
         code, lines = Child(lambda say, one=one: _disturbed(registry, one, say)).end()
@@ -75,63 +70,20 @@ def _inject(folder: Path, rounds: int, seed: int) -> Counts:
 
 
 def _disturbed(registry: Registry, seed: int, say: Say) -> None:
-    """Do one operation in which a call fails, then one that must work."""
-    chance, workspace = random.Random(seed), registry.open(dedup=random.Random(seed).choice(("file", "tensor")))
-    place = registry.folder / "source"
+    """Do one thing in which a call fails, then one that must work."""
+    chance = random.Random(seed)
+    workspace = registry.open(dedup=chance.choice(("file", "tensor")))
     signal.alarm(HANG_SECONDS)
-    _try(lambda: _register(workspace, place, f"plain-before-{seed}", say), say)  # so that everything is imported
-    work = chance.choice((_register, _register, _register, _delete, _download, _clean))
-    content = f"{chance.choice(OFTEN)}-{seed}"
-    write_model(place, content)
-    call = chance.choice(sorted(CALLS))
-    with _failing(call, chance.choice(CALLS[call]), chance.choice((1, 1, 2, 3, 5, 8, 13, 21)), is_lasting=chance.random() < 0.5) as count:
-        said: list[tuple[object, ...]] = []
-        _try(lambda: work(workspace, place, content, lambda *words: said.append(words)), lambda *words: said.append(words))
-    for words in said:
+    register_new(registry, workspace, chance, say)
+    said: list[tuple[object, ...]] = []
+    name, number, is_lasting = chance.choice(sorted(CALLS)), chance.choice((1, 1, 2, 3, 5, 8, 13, 21)), chance.random() < 0.5
+    with _failing(name, chance.choice(CALLS[name]), number, is_lasting=is_lasting) as count:
+        attempt(chance.choice(EVERYTHING), registry, workspace, chance, lambda *words: said.append(words))
+    for words in said:  # said when no call fails any more
         say(*words)
     if count():
         say("faults met")
-    _register(workspace, write_model(place, f"plain-after-{seed}"), f"plain-after-{seed}", say)
-
-
-def _try(work: Callable[[], None], say: Say) -> None:
-    try:
-        work()
-    except ModelRegistryError as error:
-        say("clean errors" if "\n" not in error.message else "long errors")
-    except Exception as error:
-        say(f"raw {type(error).__name__}")
-        if "FAULTS_SHOW" in os.environ:
-            import traceback
-
-            traceback.print_exc()
-
-
-def _register(workspace: Workspace, place: Path, content: str, say: Say) -> None:
-    if content.startswith("plain-before"):
-        write_model(place, content)
-    say("kept", NAMES[0], register(workspace, place, NAMES[0], content), content)
-
-
-def _delete(workspace: Workspace, place: Path, content: str, say: Say) -> None:
-    newest = str(workspace.catalog.get_version(NAMES[0]).version)
-    say("deleting", NAMES[0], newest)
-    delete_model(workspace, DeleteModel(name=NAMES[0], version=newest))
-    say("deleted", NAMES[0], newest)
-
-
-def _download(workspace: Workspace, place: Path, content: str, say: Say) -> None:
-    target = place.with_name("target")
-    try:
-        download_model(workspace, DownloadModel(name=NAMES[0], version="1", download_path=str(target)))
-        say("downloads")
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
-
-
-def _clean(workspace: Workspace, place: Path, content: str, say: Say) -> None:
-    clean(workspace, grace_seconds=-1)
-    say("clean-ups")
+    register_new(registry, workspace, chance, say)
 
 
 class _failing:

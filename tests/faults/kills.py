@@ -1,4 +1,4 @@
-"""F1: ``kill -9`` at random, while several processes register, delete, clean up and read one registry."""
+"""F1: ``kill -9`` at random, while several processes register, delete, carry, clean up and read one registry."""
 
 from __future__ import annotations
 
@@ -7,34 +7,27 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from jupyter_modelreg.commands.model import DeleteModel
-from jupyter_modelreg.errors import ModelRegistryError
-from jupyter_modelreg.models import delete_model
-
+from .actions import WRITING, Action, Say, attempt, clean_up, read, rest_models
 from .processes import Child
-from .registry import KINDS, NAMES, OFTEN, Counts, Registry, clean, is_whole, register, settled, versions, write_model
-
-Say = Callable[..., None]
+from .registry import Counts, Registry, settled
 
 
 def run(folder: Path, rounds: int, seed: int) -> Counts:
     """Kill `rounds` processes."""
     chance, registry = random.Random(seed), Registry(folder)
-    for kind in KINDS:  # registered again and again, so long after that their files count as rested
-        write_model(folder / f"rested-{kind}", f"{kind}-rested")
-    killed = 0
-    while killed < rounds:
-        killed += _round(registry, chance, killed)
-        registry.others["kills"] = killed
+    rest_models(registry)
+    while registry.others["kills"] < rounds:
+        works = [write_for_ever] * chance.randrange(2, 5) + [clean_for_ever, read_for_ever]
+        work_and_die(registry, works, chance, chance.uniform(0.05, 0.4))
     return settled(registry)
 
 
-def _round(registry: Registry, chance: random.Random, number: int) -> int:
-    seeds = [chance.randrange(1 << 30) for _ in range(chance.randrange(2, 5))]
-    children = [Child(lambda say, seed=seed: write_for_ever(registry, seed, say)) for seed in seeds]
-    children += [Child(lambda say: clean_for_ever(registry, 0, say)), Child(lambda say: _read_for_ever(registry, number, say))]
+def work_and_die(registry: Registry, works: list[Callable[[Registry, int, Say], None]], chance: random.Random, seconds: float) -> None:
+    """Start processes, kill each at a moment of its own, and hear what they had acknowledged."""
+    seeds = [chance.randrange(1 << 30) for _ in works]
+    children = [Child(lambda say, work=work, seed=seed: work(registry, seed, say)) for work, seed in zip(works, seeds, strict=True)]
     chance.shuffle(children)
-    time.sleep(chance.uniform(0.05, 0.4))
+    time.sleep(seconds)
     for child in children:
         child.kill()
         time.sleep(chance.uniform(0, 0.005))
@@ -42,46 +35,24 @@ def _round(registry: Registry, chance: random.Random, number: int) -> int:
         code, lines = child.end()
         assert code == -9, "a process ended before it was killed; see its traceback"
         registry.hear(lines)
-    return len(children)
+        registry.others["kills"] += 1
 
 
 def write_for_ever(registry: Registry, seed: int, say: Say) -> None:
-    chance, mine = random.Random(seed), []
+    _do_for_ever(WRITING, registry, seed, say)
+
+
+def clean_for_ever(registry: Registry, seed: int, say: Say) -> None:
+    _do_for_ever((clean_up,), registry, seed, say, pause_seconds=0.01)
+
+
+def read_for_ever(registry: Registry, seed: int, say: Say) -> None:
+    _do_for_ever((read,), registry, seed, say)
+
+
+def _do_for_ever(actions: tuple[Action, ...], registry: Registry, seed: int, say: Say, pause_seconds: float = 0) -> None:
+    chance = random.Random(seed)
     workspace = registry.open(dedup=chance.choice(("file", "tensor")))
-    source = registry.folder / f"source-{seed}"
     while True:
-        name, kind = chance.choice(NAMES), chance.choice(OFTEN)
-        try:
-            if mine and chance.random() < 0.2:
-                name, version = mine.pop()
-                say("deleting", name, version)
-                delete_model(workspace, DeleteModel(name=name, version=version))
-                say("deleted", name, version)
-                continue
-            content, place = f"{kind}-rested", registry.folder / f"rested-{kind}"
-            if chance.random() < 0.6:
-                content = f"{kind}-{seed}-{chance.random()}"
-                place = write_model(source, content)
-            version = register(workspace, place, name, content)
-            say("kept", name, version, content)
-            mine.append((name, version))
-        except ModelRegistryError:
-            say("clean errors")
-
-
-def clean_for_ever(registry: Registry, _: int, say: Say) -> None:
-    while True:
-        clean(registry.open(), grace_seconds=0.02)
-        say("clean-ups")
-        time.sleep(0.01)
-
-
-def _read_for_ever(registry: Registry, seed: int, say: Say) -> None:
-    chance, workspace = random.Random(seed), registry.open()
-    while True:
-        name = chance.choice(NAMES)
-        listed = versions(workspace, name)[:20]
-        if listed:
-            model = chance.choice(listed)
-            is_there = is_whole(workspace, model) or model.version not in {item.version for item in versions(workspace, name)}
-            say("reads" if is_there else "wrong reads")
+        attempt(chance.choice(actions), registry, workspace, chance, say)
+        time.sleep(pause_seconds)

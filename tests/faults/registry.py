@@ -21,10 +21,18 @@ from jupyter_modelreg.workspace import Workspace, open_workspace
 
 from .processes import ask
 
-for module in ("flavors", "sources.local", "storage.checkout", "trust.formats", "entities.answers", "commands.model"):  # so that a forked process has them and starts at once
+for module in (
+    "flavors",
+    "sources.local",
+    "storage.checkout",
+    "trust.formats",
+    "entities.answers",
+    "commands.model",
+):  # so that a forked process has them and starts at once
     import_module(f"jupyter_modelreg.{module}")
 
 NAMES = ("churn", "fraud", "iris")
+IMPORTED = tuple(f"imported-{name}" for name in NAMES)
 KINDS = ("plain", "packed", "large", "tensors")  # how the store keeps them differs
 OFTEN = (*KINDS, *KINDS[:3])  # a file of tensors is inspected in a process of its own, which takes most of the time
 
@@ -105,6 +113,7 @@ class Registry:
         self.kept: dict[tuple[str, str], str] = {}  # name and version -> content
         self.gone: set[tuple[str, str]] = set()
         self.doubtful: set[tuple[str, str]] = set()  # being deleted when the process died
+        self.grace_seconds = 0.02  # of clean-ups, while other processes register
         self.acknowledged = 0
         self.others: Counter[str] = Counter()
 
@@ -127,6 +136,9 @@ class Registry:
                 self.acknowledged += 1
                 assert (words[0], words[1]) not in self.kept, f"{words[0]}:{words[1]} was acknowledged twice"
                 self.kept[words[0], words[1]] = words[2]
+            elif what == "imported":  # perhaps once more
+                self.acknowledged += (words[0], words[1]) not in self.kept
+                self.kept[words[0], words[1]] = words[2]
             elif what == "deleting":
                 self.doubtful.add((words[0], words[1]))
             elif what == "deleted":
@@ -145,7 +157,7 @@ class Registry:
     def check_here(self) -> Counts:
         """Do the same in this process, which is to have forked none and to end soon."""
         workspace, counts = self.open(), Counts(self.acknowledged, others=Counter(self.others))
-        listed = {(str(item.name), str(item.version)): item for name in NAMES for item in versions(workspace, name)}
+        listed = {(str(item.name), str(item.version)): item for name in (*NAMES, *IMPORTED) for item in versions(workspace, name)}
         for key, content in self.kept.items():
             if key not in self.gone | self.doubtful:
                 counts.lost += key not in listed or listed[key].tags["content"] != content

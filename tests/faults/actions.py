@@ -1,0 +1,119 @@
+"""What the processes of a fault do to a registry, and say that they did: each one thing that a person does."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from jupyter_modelreg.commands.model import DeleteModel, DownloadModel, ExportModel, ImportModel
+from jupyter_modelreg.errors import ModelRegistryError, NotFound
+from jupyter_modelreg.exports import export_model, import_model
+from jupyter_modelreg.models import delete_model, download_model
+from jupyter_modelreg.workspace import Workspace
+
+from .registry import KINDS, NAMES, OFTEN, Registry, clean, files_of, is_whole, register, versions, write_model
+
+Say = Callable[..., None]
+Action = Callable[[Registry, Workspace, random.Random, Say], None]
+
+
+def attempt(action: Action, registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
+    """Do one thing; an error that a person would be shown in one clear line is one, any other is counted by its name."""
+    try:
+        action(registry, workspace, chance, say)
+    except ModelRegistryError as error:
+        say("clean errors" if "\n" not in error.message else "errors of many lines")
+    except OSError as error:
+        ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "jupyter_modelreg" in frame.filename]
+        say(f"raw {type(error).__name__} in {ours[-1].name if ours else 'the harness'}")
+
+
+def register_new(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
+    content, name = f"{chance.choice(OFTEN)}-{secrets.token_hex(6)}", chance.choice(NAMES)
+    place = write_model(_private(registry, "source"), content)
+    say("kept", name, register(workspace, place, name, content), content)
+
+
+def register_again(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
+    """Register files that lay untouched for long, so that their digests are remembered."""
+    kind, name = chance.choice(OFTEN), chance.choice(NAMES)
+    say("kept", name, register(workspace, registry.folder / f"rested-{kind}", name, f"{kind}-rested"), f"{kind}-rested")
+
+
+def rest_models(registry: Registry) -> None:
+    """Make what `register_again` registers."""
+    for kind in KINDS:
+        write_model(registry.folder / f"rested-{kind}", f"{kind}-rested")
+
+
+def delete(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
+    name, version, _ = _any_version(workspace, chance)
+    say("deleting", name, version)
+    delete_model(workspace, DeleteModel(name=name, version=version))
+    say("deleted", name, version)
+
+
+def download(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
+    name, version, content = _any_version(workspace, chance)
+    target = _private(registry, "target")
+    try:
+        done = download_model(workspace, DownloadModel(name=name, version=version, download_path=str(target)))
+        say("downloads" if folder_holds(Path(done.path), content) else "wrong reads")
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def carry(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
+    """Export a version and import it under another name."""
+    name, version, content = _any_version(workspace, chance)
+    target = _private(registry, "carried")
+    target.mkdir(exist_ok=True)
+    try:
+        exported = export_model(workspace, ExportModel(name=name, version=version, path=str(target)))
+        say("exports")
+        import_model(workspace, ImportModel(file=exported.path, name=f"imported-{name}"))
+        say("imported", f"imported-{name}", version, content)
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def clean_up(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
+    clean(workspace, grace_seconds=registry.grace_seconds)
+    say("clean-ups")
+
+
+def read(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
+    name = chance.choice(NAMES)
+    listed = versions(workspace, name)[:20]
+    if listed:
+        model = chance.choice(listed)
+        is_right = is_whole(workspace, model) or model.version not in {item.version for item in versions(workspace, name)}
+        say("reads" if is_right else "wrong reads")
+
+
+WRITING = (*[register_new] * 8, *[register_again] * 3, *[delete] * 3, carry)
+EVERYTHING = (*[register_new] * 4, register_again, delete, download, carry, clean_up, read)
+
+
+def folder_holds(folder: Path, content: str) -> bool:
+    """Say whether a downloaded folder has the files that a word stands for, and nothing else."""
+    found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {"/".join(path.relative_to(folder).parts[1:]): data for path, data in found.items()} == files_of(content)
+
+
+def _private(registry: Registry, what: str) -> Path:
+    return registry.folder / f"{what}-{os.getpid()}"
+
+
+def _any_version(workspace: Workspace, chance: random.Random) -> tuple[str, str, str]:
+    name = chance.choice(NAMES)
+    listed = versions(workspace, name)[:20]
+    if not listed:
+        raise NotFound(f"There is no version of {name} yet.")
+    model = chance.choice(listed)
+    return name, str(model.version), model.tags["content"]
