@@ -44,7 +44,7 @@ def _fill_ours(workspace: Workspace) -> None:
     weights = Path(workspace.home).parent / "weights.bin"
     weights.write_bytes(b"weights")
     manifest = workspace.store.import_tree(open_local(str(weights)))
-    workspace.catalog._connection.execute("PRAGMA synchronous=OFF")
+    workspace.catalog._database.connection.execute("PRAGMA synchronous=OFF")
     for number in range(VERSIONS):
         described = Model(name="hot", type="custom_model", path=f"file:///models/{number}", tags={"stage": "dev", "number": str(number)})
         workspace.catalog.create_version(described, manifest)

@@ -47,7 +47,7 @@ class Workspace:
         """The catalog, created and migrated when needed."""
         from .catalog import open_catalog
 
-        return open_catalog(self.settings.catalog)
+        return open_catalog(self.settings.catalog, user=self.settings.user, network=self.settings.network_catalog)
 
     @cached_property
     def store(self) -> Store:

@@ -12,9 +12,13 @@ import sqlite3
 from ..errors import Unavailable
 from ..folders import flush_folder
 
-# Migration n brings a catalog of layout n to n + 1; never edit one that was released.
-MIGRATIONS = (
-    """
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Step = Callable[[sqlite3.Connection], None]
+
+_LAYOUT_1 = """
     CREATE TABLE model (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE COLLATE NOCASE,
@@ -70,8 +74,76 @@ MIGRATIONS = (
     CREATE INDEX deployment_of_version ON deployment (model, version);
     CREATE TABLE change (number INTEGER NOT NULL);
     INSERT INTO change VALUES (0);
-    """,
-)
+"""
+_LAYOUT_2 = """
+    CREATE TABLE model_2 (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        folded TEXT NOT NULL UNIQUE, -- the name in lower case: two names that differ only by case are one
+        next_version INTEGER NOT NULL DEFAULT 1,
+        is_archived INTEGER NOT NULL DEFAULT 0,
+        is_deleted INTEGER NOT NULL DEFAULT 0
+    );
+    INSERT INTO model_2 SELECT id, name, lower(name), next_version, is_archived, is_deleted FROM model;
+    DROP TABLE model;
+    ALTER TABLE model_2 RENAME TO model;
+    CREATE INDEX version_of_stage ON version (stage, id);
+    CREATE INDEX version_of_time ON version (created_at, id);
+    CREATE INDEX version_of_digest ON version (digest);
+    CREATE TABLE metric (
+        key TEXT NOT NULL,
+        value REAL NOT NULL,
+        version_id INTEGER NOT NULL REFERENCES version (id),
+        PRIMARY KEY (key, value, version_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX metric_of_version ON metric (version_id, key);
+    CREATE TABLE pin (
+        id TEXT PRIMARY KEY,
+        names TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE doomed (
+        id TEXT PRIMARY KEY,
+        names TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY,
+        at TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        action TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        model TEXT NOT NULL,
+        chain TEXT NOT NULL
+    );
+    CREATE INDEX audit_of_model ON audit (model, number);
+    ALTER TABLE change ADD COLUMN chain TEXT NOT NULL DEFAULT '';
+"""
+
+
+def _run(script: str) -> Step:
+    def step(connection: sqlite3.Connection) -> None:
+        for statement in script.split(";\n"):
+            if statement.strip():
+                connection.execute(statement)
+
+    return step
+
+
+def _fill_metrics(connection: sqlite3.Connection) -> None:
+    """Make rows of what stood only in JSON, which may hold the Infinity that SQLite's own reader refuses."""
+    import json
+
+    for version_id, text in connection.execute("SELECT id, metrics FROM version WHERE metrics <> '{}' AND deleted_at IS NULL"):
+        rows = [(key, value, version_id) for key, value in json.loads(text).items() if value == value]  # NaN is in no order
+        connection.executemany("INSERT INTO metric (key, value, version_id) VALUES (?, ?, ?)", rows)
+
+
+# Step n brings a catalog of layout n to n + 1; never edit one that was released.
+MIGRATIONS: tuple[tuple[Step, ...], ...] = ((_run(_LAYOUT_1),), (_run(_LAYOUT_2), _fill_metrics))
 
 
 def migrate(connection: sqlite3.Connection, path: str, *, wait_seconds: float) -> None:
@@ -90,10 +162,9 @@ def migrate(connection: sqlite3.Connection, path: str, *, wait_seconds: float) -
         layout = connection.execute("PRAGMA user_version").fetchone()[0]
         if 0 < layout < len(MIGRATIONS):
             _back_up(path, f"{path}.layout-{layout}")
-        for script in MIGRATIONS[layout:]:
-            for statement in script.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
+        for steps in MIGRATIONS[layout:]:
+            for step in steps:
+                step(connection)
         connection.execute(f"PRAGMA user_version={max(layout, len(MIGRATIONS))}")
         connection.execute("COMMIT")
     except (sqlite3.Error, OSError) as error:

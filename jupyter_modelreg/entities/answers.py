@@ -109,3 +109,14 @@ class Checksum(Record):
     size_bytes: int
     blake3: str
     sha256: str
+
+
+class AuditRow(Record):
+    """One change of the catalog: who did what to what. ``digest`` is that of the content, where there is one."""
+
+    number: int
+    at: str = field(help="When, in UTC.")
+    actor: str
+    action: str
+    subject: str
+    digest: str = ""

@@ -245,13 +245,13 @@ def test_any_larger_limit_is_a_limit(catalog: Catalog) -> None:
 
 
 def test_ten_thousand_versions_are_listed_with_their_tags(catalog: Catalog) -> None:
-    with catalog._writing() as connection:
-        connection.execute("INSERT INTO model (id, name, next_version) VALUES (1, 'hot', 10001)")
-        connection.executemany(
+    with catalog._database.writing() as transaction:
+        transaction.execute("INSERT INTO model (id, name, folded, next_version) VALUES (1, 'hot', 'hot', 10001)")
+        transaction.executemany(
             "INSERT INTO version (model_id, version, digest, size_bytes, created_at, modified_at) VALUES (1, ?, 'd', 1, '', '')",
             [(str(number),) for number in range(1, 10_001)],
         )
-        connection.executemany("INSERT INTO tag VALUES ('number', ?, ?)", [(str(number), number) for number in range(1, 10_001)])
+        transaction.executemany("INSERT INTO tag VALUES ('number', ?, ?)", [(str(number), number) for number in range(1, 10_001)])
     listed = catalog.list_models(name="hot")
     assert [int(str(item.version)) for item in listed] == list(range(10_000, 0, -1))
     assert all(item.tags == {"number": item.version} for item in listed)
@@ -416,7 +416,7 @@ def test_only_live_content_is_kept(catalog: Catalog) -> None:
 
 def test_while_the_catalog_is_frozen_nobody_else_writes(catalog: Catalog, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     create(catalog, "a")
-    monkeypatch.setattr("jupyter_modelreg.catalog.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("jupyter_modelreg.catalog.sqlite.BUSY_SECONDS", 0.1)
     other = open_catalog(str(path))
     with catalog.frozen() as live:
         assert live == {manifest_of("one").digest}

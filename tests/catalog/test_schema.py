@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from jupyter_modelreg import catalog as module
-from jupyter_modelreg.catalog import LAYOUT, Catalog, open_catalog, schema
+from jupyter_modelreg.catalog import Catalog, open_catalog, schema
+from jupyter_modelreg.catalog import sqlite as module
+from jupyter_modelreg.catalog.sqlite import LAYOUT
 from jupyter_modelreg.entities.model import Model
 from jupyter_modelreg.errors import Corrupted, Refused, Unavailable
 
@@ -26,7 +27,7 @@ ADDS_A_COLUMN = "ALTER TABLE version ADD COLUMN colour TEXT;\nUPDATE version SET
 @pytest.fixture
 def next_layout(monkeypatch: pytest.MonkeyPatch) -> int:
     """Pretend that the next layout is there; a function, since the old one must be written first."""
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ADDS_A_COLUMN))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, (schema._run(ADDS_A_COLUMN),)))
     monkeypatch.setattr(module, "LAYOUT", LAYOUT + 1)
     return LAYOUT + 1
 
@@ -65,7 +66,7 @@ def test_a_new_catalog_has_this_layout_and_a_log(catalog: Catalog, path: Path) -
 
 
 def test_a_commit_waits_for_the_disk(catalog: Catalog) -> None:
-    assert catalog._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert catalog._database.connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_an_old_catalog_is_brought_up_with_a_copy_beside_it(old: Path, next_layout: int) -> None:
@@ -88,7 +89,7 @@ def test_a_copy_of_an_earlier_attempt_is_made_anew(old: Path, next_layout: int) 
 
 
 def test_a_migration_that_fails_leaves_the_old_catalog(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, f"{ADDS_A_COLUMN}; CREATE TABLE version (x)"))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, (schema._run(f"{ADDS_A_COLUMN};\nCREATE TABLE version (x)"),)))
     monkeypatch.setattr(module, "LAYOUT", LAYOUT + 1)
     with pytest.raises(Unavailable, match=r"cannot be brought to its new layout: table version already exists. It is as it was"):
         open_catalog(str(old))
@@ -99,8 +100,8 @@ def test_a_migration_that_fails_leaves_the_old_catalog(old: Path, monkeypatch: p
 
 def test_two_processes_may_bring_it_up_at_once(old: Path) -> None:
     code = (
-        "import sys; from jupyter_modelreg import catalog; from jupyter_modelreg.catalog import schema;"
-        f"schema.MIGRATIONS += ({ADDS_A_COLUMN!r},); catalog.LAYOUT += 1;"
+        "import sys; from jupyter_modelreg import catalog; from jupyter_modelreg.catalog import schema, sqlite;"
+        f"schema.MIGRATIONS += ((schema._run({ADDS_A_COLUMN!r}),),); sqlite.LAYOUT += 1;"
         "print([item.name for item in catalog.open_catalog(sys.argv[1]).list_models()])"
     )
     runs = [
@@ -166,7 +167,7 @@ def test_processes_that_start_on_a_new_home_at_once_all_succeed(path: Path) -> N
 def test_the_model_table_keeps_its_promise_of_one_name(catalog: Catalog) -> None:
     create(catalog, "churn")
     with pytest.raises(sqlite3.IntegrityError):
-        catalog._connection.execute("INSERT INTO model (name) VALUES ('CHURN')")
+        catalog._database.connection.execute("INSERT INTO model (name, folded) VALUES ('CHURN', 'churn')")
     assert catalog.get_version("churn").name == Model(name="churn").name
 
 
@@ -200,8 +201,8 @@ def test_reading_goes_on_where_nothing_can_be_written(old: Path, tmp_path: Path,
 
 
 def test_a_network_file_system_is_refused_before_anything_is_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_file_system_of", lambda folder: "nfs4")
-    with pytest.raises(Unavailable, match=r"home lies on nfs4, where SQLite can lose data. Set MODELREG_CATALOG to a file on a local disk"):
+    monkeypatch.setattr(module, "file_system_of", lambda folder: "nfs4")
+    with pytest.raises(Unavailable, match=r"catalog.sqlite lies on nfs4, where SQLite can lose data"):
         open_catalog(str(path))
     assert not path.exists()
 
@@ -209,5 +210,5 @@ def test_a_network_file_system_is_refused_before_anything_is_made(path: Path, mo
 def test_the_kind_of_a_file_system_is_the_kernels_word(tmp_path: Path) -> None:
     if not os.path.exists("/proc/self/mounts"):
         pytest.skip("only Linux says so")
-    assert module._file_system_of("/proc/self") == "proc"
-    assert module._file_system_of(str(tmp_path)) not in ("", "proc")
+    assert module.file_system_of("/proc/self") == "proc"
+    assert module.file_system_of(str(tmp_path)) not in ("", "proc")

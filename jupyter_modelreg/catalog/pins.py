@@ -1,0 +1,156 @@
+"""Registrations and clean-ups at the same time, and nothing lost.
+
+A registration pins the names it relies on before it trusts a file that is there already; a clean-up dooms names before it
+removes them. Both are rows, written in transactions that exclude each other, so either the registration waits until the
+names are gone and writes them anew, or the clean-up passes them over. A pin goes in the transaction that records the
+version. One whose process is dead, or that is a week old, is dropped; a registration that lost its pin records nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..errors import Unavailable
+from ..processes import ProcessIdentity, boot_id, identify, is_alive
+from .database import Part, utc_now
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .database import Transaction
+
+WAIT_SECONDS = 30.0
+LOOK_SECONDS = 0.05
+SETTLE_SECONDS = 2.0  # for what a dead clean-up had asked of a server
+PIN_DAYS = 7
+
+
+class Pins(Part):
+    """The catalog's record of what is relied on and of what is being removed."""
+
+    def pin(self, names: set[str], *, wait_seconds: float = WAIT_SECONDS) -> str:
+        """Hold names against every clean-up and return the pin's id; waits while one of them is being removed.
+
+        Raises
+        ------
+        Unavailable
+            If one of them still is after `wait_seconds`.
+        """
+        import secrets
+
+        started, pin = time.monotonic(), secrets.token_hex(16)
+        while True:
+            waited = time.monotonic() - started
+            with self._database.writing(is_durable=False) as transaction:
+                doomed = self._doomed(transaction, names)
+                if doomed and waited > SETTLE_SECONDS and self._is_gone(doomed[1]):
+                    transaction.execute("DELETE FROM doomed WHERE id = ?", (doomed[0],))
+                    continue
+                if not doomed:
+                    row = (pin, " ".join(sorted(names)), _own(), utc_now())
+                    transaction.execute("INSERT INTO pin (id, names, owner, created_at) VALUES (?, ?, ?, ?)", row)
+                    return pin
+            if waited > wait_seconds:
+                raise self._is_being_cleaned(*doomed[1:])
+            time.sleep(LOOK_SECONDS)
+
+    def unpin(self, pin: str) -> None:
+        """Let go of a pin; of a registration that failed."""
+        with self._database.writing(is_durable=False) as transaction:
+            transaction.execute("DELETE FROM pin WHERE id = ?", (pin,))
+
+    def doom(
+        self, candidates: Iterable[str], was_live: set[str], names_of: Callable[[str], set[str]], *, takes_over: bool = False
+    ) -> tuple[str, set[str]]:
+        """Choose what of the candidates may be removed now, and return the id of that choice and the names.
+
+        Call `forget_doomed` when they are gone. What a version or a pin has come to rely on since the candidates were
+        found is left out.
+
+        Parameters
+        ----------
+        was_live
+            The digests that `live_digests` gave before the candidates were looked for.
+        names_of
+            Gives the names that a manifest relies on, by its digest; asked for manifests that came since.
+        takes_over
+            Whether another machine's unfinished clean-up is known to be dead; one on this machine is seen to be.
+        """
+        import secrets
+
+        identifier = secrets.token_hex(16)
+        with self._database.writing() as transaction:
+            self._drop_dead(transaction, takes_over=takes_over)
+            kept: set[str] = set()
+            for table in ("pin", "doomed"):
+                for (names,) in transaction.execute(f"SELECT names FROM {table}").fetchall():  # noqa: S608 - one of two
+                    kept.update(names.split())
+            for digest in self.live_digests() - was_live:
+                kept |= {digest, *names_of(digest)}
+            chosen = set(candidates) - kept
+            row = (identifier, " ".join(sorted(chosen)), _own(), utc_now())
+            transaction.execute("INSERT INTO doomed (id, names, owner, created_at) VALUES (?, ?, ?, ?)", row)
+        return identifier, chosen
+
+    def forget_doomed(self, identifier: str) -> None:
+        """Say that what `doom` gave is gone."""
+        with self._database.writing() as transaction:
+            transaction.execute("DELETE FROM doomed WHERE id = ?", (identifier,))
+
+    def live_digests(self) -> set[str]:
+        """Return the digests of all manifests that a version names; everything else in the store may go."""
+        return {row[0] for row in self.rows("SELECT DISTINCT digest FROM version WHERE deleted_at IS NULL")}
+
+    def _use_pin(self, transaction: Transaction, pin: str, name: str) -> None:
+        """Let a pin go for the version that takes its place."""
+        if transaction.execute("DELETE FROM pin WHERE id = ? RETURNING id", (pin,)).fetchone() is None:
+            raise Unavailable(f"The files of {name} were collected meanwhile, nothing was registered; try again.")
+
+    def _doomed(self, transaction: Transaction, names: set[str]) -> tuple[str, str, str] | None:
+        for identifier, owner, since, listed in transaction.execute("SELECT id, owner, created_at, names FROM doomed").fetchall():
+            if not names.isdisjoint(listed.split()):
+                return identifier, owner, since
+        return None
+
+    def _drop_dead(self, transaction: Transaction, *, takes_over: bool) -> None:
+        oldest = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - PIN_DAYS * 86_400))
+        for identifier, owner, since in transaction.execute("SELECT id, owner, created_at FROM pin").fetchall():
+            if since < oldest or self._is_gone(owner):
+                transaction.execute("DELETE FROM pin WHERE id = ?", (identifier,))
+        for identifier, owner in transaction.execute("SELECT id, owner FROM doomed").fetchall():
+            # No clock decides here: a clean-up that lives and is taken for dead would remove what came back meanwhile.
+            if self._is_gone(owner) or (takes_over and not _is_here(_parsed(owner))):
+                transaction.execute("DELETE FROM doomed WHERE id = ?", (identifier,))
+
+    def _is_gone(self, owner: str) -> bool:
+        """Say whether a process surely is dead: another boot of the only machine that uses this catalog, or none of this one's."""
+        identity = _parsed(owner)
+        if not _is_here(identity):
+            return self._database.is_local and identity.boot_id != boot_id()
+        return not is_alive(identity)
+
+    def _is_being_cleaned(self, owner: str, since: str) -> Unavailable:
+        identity = _parsed(owner)
+        return Unavailable(
+            f"The store is being cleaned by process {identity.pid} on {identity.host} since {since}; nothing was registered. Try again."
+        )
+
+
+def _own() -> str:
+    import json
+
+    return json.dumps(identify(os.getpid()).to_dict())
+
+
+def _parsed(owner: str) -> ProcessIdentity:
+    import json
+
+    return ProcessIdentity(**{"token": "", **json.loads(owner)})
+
+
+def _is_here(identity: ProcessIdentity) -> bool:
+    import socket
+
+    return identity.boot_id == boot_id() and identity.host == socket.gethostname()  # containers share a boot, not their processes
