@@ -469,7 +469,7 @@ def _check_paths(manifest: Manifest, what: str) -> None:
 
 def _compare(export: _Layout, handle: int, size: int, what: str) -> dict[str, int]:
     """Check all that stands between the files, before a byte of them is kept; return where each file begins."""
-    at_least = export.manifest.size_bytes + _ALIGNED * len(export.manifest.files)
+    at_least = export.manifest.size_bytes + 2 * _BLOCK * len(export.manifest.files)
     if size < at_least:  # before ten terabytes are looked for
         raise _cut(what, size, at_least)
     starts, end = {}, 0

@@ -85,6 +85,14 @@ class TestExport:
         tree = elsewhere.store.open_tree(elsewhere.store.load_manifest(str(found.digest)))
         assert {item.path: read_bytes(tree, item.path) for item in tree.files()} == FILES
 
+    def test_many_small_files_come_back(self, workspace: Workspace, elsewhere: Workspace, tmp_path: Path) -> None:
+        (tmp_path / "small").mkdir()
+        for number in range(30):
+            (tmp_path / "small" / f"{number}.txt").write_text("x" * 1000)
+        create_model(workspace, CreateModel(name="small", path="small"))
+        carried = exports.export_model(workspace, ExportModel(name="small")).path
+        assert len(exports.import_model(elsewhere, ImportModel(file=carried)).digest or "") == 64
+
     def test_any_tar_reads_it(self, exported: Path, tmp_path: Path) -> None:
         subprocess.run(["tar", "xf", str(exported), "-C", str(tmp_path)], check=True, capture_output=True)
         root = tmp_path / "churn-3" / "files" / "model"
