@@ -19,6 +19,8 @@ FAULTS = {
     "F3": ("power", 200, 5000),
     "F4": ("io_errors", 280, 2000),
     "F5": ("full_disk", 500, 5000),
+    "F6": ("writers", 500, 5000),
+    "F8": ("downloads", 500, 5000),
 }
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a killed process leaves what it wrote, flushed or not
 LINE = "{:5} {:14} {:>7} {:>13} {:>6} {:>8} {:>8}  {}"

@@ -101,8 +101,8 @@ EVERYTHING = (*[register_new] * 4, register_again, delete, download, carry, clea
 
 
 def folder_holds(folder: Path, content: str) -> bool:
-    """Say whether a downloaded folder has the files that a word stands for, and nothing else."""
-    found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Say whether a downloaded folder has the files that a word stands for, and nothing else under a final name."""
+    found = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".part"}
     return {"/".join(path.relative_to(folder).parts[1:]): data for path, data in found.items()} == files_of(content)
 
 
