@@ -109,6 +109,35 @@ def parse_size(text: str) -> int:
     return int(float(number) * _UNITS[unit])
 
 
+def size_text(count: int | None) -> str:
+    """Return a number of bytes as people say it: 1.2 MB."""
+    if count is None:
+        return ""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def hide_password(url: str) -> str:
+    """Return a URL as it may be shown: what could be a password is ``***``, also where its signs are not escaped."""
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return url
+    place, query, options = rest.partition("?")
+    user, sign, host = place.rpartition("@")
+    if sign and ":" in user:
+        user = user.partition(":")[0] + ":***"
+    shown = [
+        "=".join([key, "***"]) if "pass" in key or "secret" in key else item
+        for item in options.split("&")
+        for key in [item.partition("=")[0]]
+    ]
+    return f"{scheme}://{user}{sign}{host}{query}{'&'.join(shown)}"
+
+
 def _check_value(name: str, value: str, source: str) -> None:
     """Refuse a value that no part could use, and say where it came from."""
     choices = Settings._fields[name].choices

@@ -8,6 +8,8 @@ import pytest
 
 from jupyter_modelreg.workspace import Workspace, open_workspace
 
+pytest_plugins = ["tests.postgres"]
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -281,6 +281,14 @@ class Catalog(Endpoints, Pins):
             values += [f"%{_escape(search)}%"] * 4
         return self._listed(" AND ".join(conditions), values, max_results, is_latest_only=not name)
 
+    def kept_versions(self) -> list[tuple[str, str, int]]:
+        """Return every version, archived ones too: its name as ``churn:3``, its digest, its size in bytes."""
+        query = f"""
+            SELECT model.name, version.version, version.digest, version.size_bytes FROM version JOIN model ON model.id = version.model_id
+            WHERE {_NOT_DELETED} ORDER BY version.id
+        """  # noqa: S608
+        return [(f"{name}:{version}", digest, size or 0) for name, version, digest, size in self.rows(query)]
+
     def _listed(self, where: str, values: list[Any], limit: int | None, *, is_latest_only: bool) -> list[Model]:
         source = f"SELECT {_LIST_COLUMNS} FROM version JOIN model ON model.id = version.model_id WHERE {where}"  # noqa: S608
         if is_latest_only:
@@ -327,6 +335,8 @@ class Catalog(Endpoints, Pins):
         """
         import json
 
+        from .names import check_stage
+
         with self._database.writing() as transaction:
             before = self.get_version(name, version)
             after = change(before)
@@ -336,6 +346,7 @@ class Catalog(Endpoints, Pins):
                     raise InvalidInput(message, key=f"properties.{key}")
             query = "SELECT version.id FROM version JOIN model ON model.id = model_id WHERE name = ? AND version = ?"
             version_id = transaction.execute(query, (name, version)).fetchone()[0]
+            check_stage(after.stage)
             transaction.execute(
                 "UPDATE version SET description = ?, stage = ?, properties = ?, modified_at = ?, modified_by = ? WHERE id = ?",
                 (after.description, after.stage, json.dumps(after.properties, ensure_ascii=False), utc_now(), user, version_id),

@@ -28,6 +28,22 @@ def check_model(model: Model) -> None:
     check_version(model.version)
     for key, value in model.tags.items():
         check_tag(key, value)
+    for key in model.metrics:
+        check_tag(key, "")
+    check_stage(model.stage)
+
+
+def check_stage(stage: str | None) -> str | None:
+    """Return the stage of a version if it is short enough to be found by.
+
+    Raises
+    ------
+    InvalidInput
+        If it is too long.
+    """
+    if stage and len(stage) > MAX_TAG_KEY:
+        raise InvalidInput(f'"{_shortened(stage)}" is no stage: at most {MAX_TAG_KEY} characters.', key="stage")
+    return stage
 
 
 def check_model_name(name: str | None) -> str:

@@ -145,6 +145,94 @@ def _fill_metrics(connection: sqlite3.Connection) -> None:
 # Step n brings a catalog of layout n to n + 1; never edit one that was released.
 MIGRATIONS: tuple[tuple[Step, ...], ...] = ((_run(_LAYOUT_1),), (_run(_LAYOUT_2), _fill_metrics))
 
+# PostgreSQL begins with layout 2; what SQLite's tables have, these have. COLLATE "C" compares byte by byte, as SQLite does.
+POSTGRES_LAYOUT = 2
+POSTGRES = {
+    2: """
+    CREATE TABLE layout (number INTEGER NOT NULL);
+    INSERT INTO layout VALUES (0);
+    CREATE TABLE model (
+        id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name TEXT COLLATE "C" NOT NULL UNIQUE,
+        folded TEXT COLLATE "C" NOT NULL UNIQUE,
+        next_version BIGINT NOT NULL DEFAULT 1,
+        is_archived INTEGER NOT NULL DEFAULT 0,
+        is_deleted INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE version (
+        id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        model_id BIGINT NOT NULL REFERENCES model (id),
+        version TEXT COLLATE "C" NOT NULL,
+        type TEXT COLLATE "C",
+        flavor TEXT COLLATE "C",
+        description TEXT COLLATE "C",
+        stage TEXT COLLATE "C",
+        path TEXT COLLATE "C",
+        job_name TEXT COLLATE "C",
+        digest TEXT COLLATE "C" NOT NULL,
+        size_bytes BIGINT NOT NULL,
+        metrics TEXT COLLATE "C" NOT NULL DEFAULT '{}',
+        properties TEXT COLLATE "C" NOT NULL DEFAULT '{}',
+        details TEXT COLLATE "C" NOT NULL DEFAULT '{}',
+        is_archived INTEGER NOT NULL DEFAULT 0,
+        created_at TEXT COLLATE "C" NOT NULL,
+        created_by TEXT COLLATE "C",
+        modified_at TEXT COLLATE "C" NOT NULL,
+        modified_by TEXT COLLATE "C",
+        deleted_at TEXT COLLATE "C",
+        UNIQUE (model_id, version)
+    );
+    CREATE INDEX version_of_model ON version (model_id, id);
+    CREATE INDEX version_of_stage ON version (stage, id);
+    CREATE INDEX version_of_time ON version (created_at, id);
+    CREATE INDEX version_of_digest ON version (digest);
+    CREATE TABLE tag (
+        key TEXT COLLATE "C" NOT NULL,
+        value TEXT COLLATE "C" NOT NULL,
+        version_id BIGINT NOT NULL REFERENCES version (id),
+        PRIMARY KEY (version_id, key)
+    );
+    CREATE INDEX tag_by_value ON tag (key, substr(value, 1, 256), version_id); -- an index takes no longer text
+    CREATE TABLE metric (
+        key TEXT COLLATE "C" NOT NULL,
+        value DOUBLE PRECISION NOT NULL,
+        version_id BIGINT NOT NULL REFERENCES version (id),
+        PRIMARY KEY (key, value, version_id)
+    );
+    CREATE INDEX metric_of_version ON metric (version_id, key);
+    CREATE TABLE endpoint (
+        name TEXT COLLATE "C" PRIMARY KEY,
+        entity TEXT NOT NULL,
+        created_at TEXT NOT NULL
+    );
+    CREATE TABLE deployment (
+        endpoint TEXT COLLATE "C" NOT NULL REFERENCES endpoint (name),
+        name TEXT COLLATE "C" NOT NULL,
+        model TEXT COLLATE "C" NOT NULL,
+        version TEXT COLLATE "C" NOT NULL,
+        entity TEXT NOT NULL,
+        process TEXT,
+        PRIMARY KEY (endpoint, name)
+    );
+    CREATE INDEX deployment_of_version ON deployment (model, version);
+    CREATE TABLE change (number BIGINT NOT NULL, chain TEXT NOT NULL);
+    INSERT INTO change VALUES (0, '');
+    CREATE TABLE pin (id TEXT PRIMARY KEY, names TEXT NOT NULL, owner TEXT NOT NULL, created_at TEXT COLLATE "C" NOT NULL);
+    CREATE TABLE doomed (id TEXT PRIMARY KEY, names TEXT NOT NULL, owner TEXT NOT NULL, created_at TEXT COLLATE "C" NOT NULL);
+    CREATE TABLE audit (
+        number BIGINT PRIMARY KEY,
+        at TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        action TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        model TEXT COLLATE "C" NOT NULL,
+        chain TEXT NOT NULL
+    );
+    CREATE INDEX audit_of_model ON audit (model, number);
+    """,
+}
+
 
 def migrate(connection: sqlite3.Connection, path: str, *, wait_seconds: float) -> None:
     """Bring a catalog of an older layout to the newest, with a copy of the old one beside it.
