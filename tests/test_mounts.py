@@ -19,7 +19,7 @@ import pytest
 
 from jupyter_modelreg import MLClient, mounts
 from jupyter_modelreg import fuse as fuse_process
-from jupyter_modelreg.commands.model import ListMounts, MountModel
+from jupyter_modelreg.commands.model import ListMounts
 from jupyter_modelreg.compute import is_alive
 from jupyter_modelreg.doors.display import to_text
 from jupyter_modelreg.doors.html import to_html
@@ -561,13 +561,11 @@ def test_a_process_that_cannot_mount_says_why(churn: Path, tmp_path: Path, home:
     pytest.importorskip("mfusepy", reason="mfusepy is not installed", exc_type=OSError)
     if not os.path.exists("/dev/fuse"):
         pytest.skip("there is no /dev/fuse")
-    (tmp_path / "python").write_text("#!/bin/sh\necho 'fuse: device not found' >&2\nexit 1\n")
-    (tmp_path / "python").chmod(0o755)
-    workspace = open_workspace()
-    with monkeypatch.context() as patch:
-        patch.setattr(mounts, "sys", type("sys", (), {"executable": str(tmp_path / "python")}))
-        with pytest.raises(Unavailable, match=r"shown cannot be mounted: fuse: device not found.$"):
-            mounts.mount_model(workspace, MountModel(name="churn", mount_point="shown", kind="fuse"))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "mfusepy.py").write_text("raise OSError('Unable to find libfuse')")  # as it says without the system's library
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    with pytest.raises(Unavailable, match=r"shown cannot be mounted: OSError: Unable to find libfuse.$"):
+        mount("churn", tmp_path / "shown", kind="fuse")
     assert not (tmp_path / "shown").exists()
     assert list((home / "mounts").iterdir()) == []
 
