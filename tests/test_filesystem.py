@@ -436,3 +436,36 @@ def test_the_settings_of_a_copy_are_whole(files: ModelregFileSystem) -> None:
         "store": settings.store,
     }
     assert io.BytesIO(copy.cat("churn/1/weights.bin")).read(4) == WEIGHTS[:1].tobytes()
+
+
+# --- a catalog on a server --------------------------------------------------------------------------------------------
+
+
+def test_a_catalog_on_a_server_is_asked_over_few_connections(
+    postgres_url: str, models: Any, churn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELREG_CATALOG", postgres_url)
+    MLClient().models.create_or_update(Model(name="served", path=str(churn)))
+    files = ModelregFileSystem(skip_instance_cache=True)
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            for _ in range(20):
+                assert files.cat("served/1/data/train.csv") == b"a,b\n1,2\n3,4\n"
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).find('served/1'))"
+    (tmp_path / "files.pickle").write_bytes(pickle.dumps(files))
+    environment = {**os.environ, "MODELREG_CATALOG": ""}
+    read_there = subprocess.run([sys.executable, "-c", code, "files.pickle"], env=environment, capture_output=True, text=True, check=True)
+    assert "served/1/weights.bin" in read_there.stdout
+    with pytest.raises(FileNotFoundError):
+        files.open("served\0/1/x")
