@@ -68,7 +68,7 @@ class SqliteDatabase:
             if not self._is_at_rest():
                 raise
             return self._rows_at_rest(query, values)
-        except (sqlite3.Error, UnicodeEncodeError) as error:
+        except (sqlite3.Error, UnicodeError) as error:
             if self._is_too_new and "no such" in str(error):
                 raise self._too_new() from None
             raise _translated(error, self.place) from None
@@ -95,7 +95,7 @@ class SqliteDatabase:
             finally:
                 if not is_durable:
                     connection.execute("PRAGMA synchronous=FULL")
-        except (sqlite3.Error, UnicodeEncodeError) as error:
+        except (sqlite3.Error, UnicodeError) as error:
             raise _translated(error, self.place) from None
 
     @property
@@ -125,7 +125,7 @@ class SqliteDatabase:
             if self._network:
                 connection.execute("PRAGMA journal_mode=DELETE")
             self._is_too_new = layout > LAYOUT
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's own words may quote bytes that are none
             self._is_stuck = any(sign in str(error) for sign in ("unable to open", "disk I/O"))
             raise _translated(error, self.place) from None
         return connection
@@ -148,7 +148,7 @@ class SqliteDatabase:
             check_text(values)
             with closing(sqlite3.connect(url, uri=True)) as connection:
                 return connection.execute(query, values).fetchall()
-        except (sqlite3.Error, UnicodeEncodeError) as error:
+        except (sqlite3.Error, UnicodeError) as error:
             raise _translated(error, self.place) from None
 
     def _check_readable(self) -> None:
@@ -206,11 +206,11 @@ def file_system_of(folder: str) -> str:
     return max(holding)[2] if holding else ""
 
 
-def _translated(error: sqlite3.Error | UnicodeEncodeError, path: str) -> Exception:
+def _translated(error: sqlite3.Error | UnicodeError, path: str) -> Exception:
     text = str(error)
     if isinstance(error, UnicodeEncodeError):
         return no_unicode(error)
-    if "malformed" in text or "not a database" in text:
+    if any(sign in text for sign in _DAMAGE):
         return Corrupted(f"The catalog {path} is damaged: {text}. Restore it from a copy.")
     for sign, reason in _REASONS.items():
         if sign in text:
@@ -218,6 +218,7 @@ def _translated(error: sqlite3.Error | UnicodeEncodeError, path: str) -> Excepti
     return error
 
 
+_DAMAGE = ("malformed", "not a database", "unsupported file format", "no such", "decode")  # our own queries name what every layout has
 _REASONS = {
     "unable to open": "it cannot be opened; is its folder there, and may you write it?",
     "readonly": "it is read-only; may you write its folder?",
