@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
+
 from .entities.model import Lineage, Model
-from .errors import Corrupted, InvalidInput, NotFound, nearest
+from .errors import Corrupted, InvalidInput, ModelRegistryError, NotFound, Unavailable, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import IO, Any
 
     from .commands.model import (
@@ -94,9 +97,9 @@ def register_model(workspace: Workspace, model: Model, *, tree: Tree | None = No
     reference = parse_reference(model.path or "")
     tree = tree or workspace.open_tree(reference)
     detection = flavors.detect(tree, model.type)
-    manifest = workspace.store.import_tree(tree, workspace.progress)
-    named = model if model.name else model.replace(name=f"anonymous-{manifest.digest[:16]}", version="1")
-    return _record(workspace, named.replace(**_source_of(reference, manifest)), detection, manifest, lineage or Lineage(), {})
+    with _imported(workspace, tree) as (manifest, pin):
+        named = model if model.name else model.replace(name=f"anonymous-{manifest.digest[:16]}", version="1")
+        return _record(workspace, named.replace(**_source_of(reference, manifest)), detection, manifest, pin, lineage or Lineage(), {})
 
 
 def register_exported(workspace: Workspace, model: Model, tree: Tree, manifest: Manifest) -> Model:
@@ -109,13 +112,15 @@ def register_exported(workspace: Workspace, model: Model, tree: Tree, manifest: 
     """
     from .flavors import Detection
 
-    kept = workspace.store.import_tree(tree, workspace.progress)
-    if kept.digest != manifest.digest:
-        raise Corrupted(f"The files of {model.name} have the digest {kept.digest[:12]}…, not {manifest.digest[:12]}…; nothing was imported.")
-    detection = Detection(
-        type=model.type or "custom_model", flavor=model.flavor, signature=model.signature, input_example=model.input_example
-    )
-    return _record(workspace, model, detection, kept, model.lineage or Lineage(), model.metrics)
+    with _imported(workspace, tree) as (kept, pin):
+        if kept.digest != manifest.digest:
+            raise Corrupted(
+                f"The files of {model.name} have the digest {kept.digest[:12]}…, not {manifest.digest[:12]}…; nothing was imported."
+            )
+        detection = Detection(
+            type=model.type or "custom_model", flavor=model.flavor, signature=model.signature, input_example=model.input_example
+        )
+        return _record(workspace, model, detection, kept, pin, model.lineage or Lineage(), model.metrics)
 
 
 def register_object(
@@ -160,9 +165,9 @@ def register_object(
         folder = os.path.join(scratch, "model")
         os.mkdir(folder)
         detection = flavors.save_object(value, folder, sample=sample, outputs=outputs, allow_pickle=allow_pickle)
-        manifest = workspace.store.import_tree(workspace.open_tree(LocalPath(path=folder)), workspace.progress)
-    model = _from_flags(command).replace(path=_stored_path(manifest), type=detection.type)
-    return _record(workspace, model, detection, manifest, lineage or Lineage(), metrics or {})
+        with _imported(workspace, workspace.open_tree(LocalPath(path=folder))) as (manifest, pin):
+            model = _from_flags(command).replace(path=_stored_path(manifest), type=detection.type)
+            return _record(workspace, model, detection, manifest, pin, lineage or Lineage(), metrics or {})
 
 
 def _with_sets(model: Model, sets: list[str]) -> Model:
@@ -201,8 +206,29 @@ def _stored_path(manifest: Manifest) -> str:
     return f"azureml://datastores/workspaceblobstore/paths/LocalUpload/{manifest.digest}/{manifest.root}"
 
 
+@contextmanager
+def _imported(workspace: Workspace, tree: Tree) -> Iterator[tuple[Manifest, str]]:
+    """Keep a tree's files, pinned against every clean-up until the version is recorded or the registration failed."""
+    manifest = workspace.store.import_tree(tree, workspace.progress)
+    pin = workspace.catalog.pin({manifest.digest, *(file.digest for file in manifest.files)})
+    try:
+        if not workspace.store.holds(manifest):
+            raise Unavailable("The files were removed from the store meanwhile; nothing was registered. Try again.")
+        yield manifest, pin
+    except BaseException:
+        with suppress(ModelRegistryError):  # the first error is the one to say; a pin that stays goes with its process
+            workspace.catalog.unpin(pin)
+        raise
+
+
 def _record(
-    workspace: Workspace, model: Model, detection: Detection, manifest: Manifest, lineage: Lineage, metrics: dict[str, float]
+    workspace: Workspace,
+    model: Model,
+    detection: Detection,
+    manifest: Manifest,
+    pin: str,
+    lineage: Lineage,
+    metrics: dict[str, float],
 ) -> Model:
     from .trust import scan_tree
 
@@ -216,7 +242,7 @@ def _record(
         lineage=lineage,
         metrics=metrics,
     )
-    return workspace.catalog.create_version(found, manifest, user=workspace.settings.user, is_kept=lambda: workspace.store.holds(manifest))
+    return workspace.catalog.create_version(found, manifest, user=workspace.settings.user, pin=pin)
 
 
 def _predict(value: object, sample: object) -> object:

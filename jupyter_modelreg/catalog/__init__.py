@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from ..entities.model import CreationContext, Model
-from ..errors import Conflict, InvalidInput, NotFound, Unavailable, nearest
+from ..errors import Conflict, InvalidInput, NotFound, nearest
 from .database import utc_now
 from .endpoints import Endpoints
 from .pins import Pins
@@ -80,7 +80,6 @@ class Catalog(Endpoints, Pins):
         *,
         user: str | None = None,
         pin: str | None = None,
-        is_kept: Callable[[], bool] = lambda: True,
     ) -> Model:
         """Record a version; its number is the next one unless the model has one.
 
@@ -103,8 +102,6 @@ class Catalog(Endpoints, Pins):
         with self._database.writing() as transaction:
             if pin:
                 self._use_pin(transaction, pin, name)
-            if not is_kept():
-                raise Unavailable(f"The files of {name} were removed from the store meanwhile; nothing was registered. Try again.")
             model_id = self._model_for(transaction, name)
             existing = self._existing(transaction, model_id, wanted) if wanted else None
             if existing is not None:
