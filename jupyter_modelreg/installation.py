@@ -31,9 +31,12 @@ EXTRAS = {
 def list_settings(workspace: Workspace, command: ShowSettings) -> list[Setting]:
     """Return every setting with its origin."""
     from .records import fields
+    from .settings import hide_password
 
     return [
-        Setting(name=item.name, value=getattr(workspace.settings, item.name), source=workspace.origin[item.name], help=item.help)
+        Setting(
+            name=item.name, value=hide_password(getattr(workspace.settings, item.name)), source=workspace.origin[item.name], help=item.help
+        )
         for item in fields(workspace.settings)
     ]
 

@@ -59,9 +59,9 @@ def open_catalog(url: str, *, user: str = "", network: str = "refuse") -> Catalo
         raise InvalidInput(
             f'"{url.split("://")[0]}://" is no kind of catalog; write a path or postgresql://USER@HOST/DATABASE.', key="catalog"
         )
-    from .postgres import PostgresDatabase
+    from .postgres import open_database
 
-    return Catalog(PostgresDatabase(url), user)
+    return Catalog(open_database(url), user)
 
 
 class Catalog(Endpoints, Pins):

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from ..errors import InvalidInput, Refused, Unavailable
 from ..settings import hide_password
 from .database import BUSY, BUSY_SECONDS, check_text, no_unicode
+from .schema import POSTGRES, POSTGRES_LAYOUT
 
 try:
     import psycopg
@@ -36,9 +37,23 @@ if TYPE_CHECKING:
 PAUSES = (0.1, 0.5, 2.0)  # seconds between tries of a server that went away
 CONNECT_SECONDS = 10
 _MIGRATION_LOCK = 7_205_759_403  # any number, the same in every release
-_LOCK = "SELECT number, chain FROM change FOR UPDATE"
+_LOCK = "SELECT number, chain, (SELECT number FROM layout) FROM change FOR UPDATE OF change"
 _DURABLE = "SELECT set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), true)"
 _CHEAP = "SELECT set_config('synchronous_commit', 'off', true)"
+
+
+@functools.lru_cache(maxsize=8)
+def open_database(url: str) -> PostgresDatabase:
+    """Return the database at a URL; whoever asks again in this process shares its connections.
+
+    Raises
+    ------
+    InvalidInput
+        If it is no URL of a database.
+    Unavailable
+        If the server cannot be reached, or lets nobody in.
+    """
+    return PostgresDatabase(url)
 
 
 class PostgresDatabase:
@@ -63,8 +78,6 @@ class PostgresDatabase:
     @contextmanager
     def writing(self, *, is_durable: bool = True) -> Iterator[_Transaction]:
         """Give one write transaction; see :class:`Database`."""
-        if self._is_too_new:
-            raise self._too_new()
         connection, before = self._retried(lambda: self._begin(is_durable=is_durable))
         self._local.connection = connection
         try:
@@ -88,7 +101,9 @@ class PostgresDatabase:
         connection = self._engine.connect()
         try:
             _run(connection, _DURABLE if is_durable else _CHEAP)
-            number, chain = _one(connection, _LOCK)
+            number, chain, layout = _one(connection, _LOCK)
+            if layout > POSTGRES_LAYOUT:  # made newer at any time since it was opened
+                raise self._too_new()
         except BaseException:
             connection.close()
             raise
@@ -142,8 +157,6 @@ class PostgresDatabase:
 
     def _prepare(self) -> None:
         """Make the tables, or bring them to this layout; of many who come at once one does it."""
-        from .schema import POSTGRES, POSTGRES_LAYOUT
-
         layout = self._layout()
         self._is_too_new = layout > POSTGRES_LAYOUT
         if layout >= POSTGRES_LAYOUT:
@@ -162,7 +175,9 @@ class PostgresDatabase:
             return self._layout_of(connection)
 
     def _layout_of(self, connection: Connection) -> int:
-        if _one(connection, "SELECT to_regclass('layout')")[0] is None:
+        # A scan, since to_regclass may answer from before the lock was had.
+        query = "SELECT count(*) FROM pg_catalog.pg_tables WHERE tablename = 'layout' AND schemaname = ANY (current_schemas(false))"
+        if not _one(connection, query)[0]:
             return 0
         return int(_one(connection, "SELECT number FROM layout")[0])
 
@@ -220,6 +235,8 @@ def _marked(query: str) -> str:
 def _parsed(url: str) -> sqlalchemy.URL:
     try:
         parsed = sqlalchemy.make_url(url)
+        if "@" in (parsed.host or ""):  # the rest of a password; it must not be shown as the name of a host
+            raise ValueError
     except (ValueError, sqlalchemy.exc.ArgumentError):  # its text may hold the password
         raise InvalidInput(
             f'"{hide_password(url)}" is no URL of a database; write postgresql://USER@HOST/DATABASE, signs such as @ in a password as %40.',

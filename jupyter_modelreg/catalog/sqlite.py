@@ -79,13 +79,13 @@ class SqliteDatabase:
         if self._is_far:
             raise self._too_far()
         connection = self.connection
-        if self._is_too_new:
-            raise self._too_new()
         try:
             if not is_durable:
                 connection.execute("PRAGMA synchronous=NORMAL")
             try:
                 connection.execute("BEGIN IMMEDIATE")
+                if connection.execute("PRAGMA user_version").fetchone()[0] > LAYOUT:  # made newer at any time since it was opened
+                    raise self._too_new()
                 yield _Transaction(connection)
                 connection.execute("COMMIT")
             except BaseException:

@@ -50,8 +50,9 @@ class Changes:
         workspace = self._open()
         path = workspace.settings.catalog
         stamps = _stamps(path)
-        if self._read != (path, stamps) or _are_young(stamps):
-            self._number, self._workers = _read_catalog(workspace) if os.path.exists(path) else (0, [])
+        is_far = "://" in path  # a server, which leaves no trace here
+        if is_far or self._read != (path, stamps) or _are_young(stamps):
+            self._number, self._workers = _read_catalog(workspace) if is_far or os.path.exists(path) else (0, [])
             self._read = (path, stamps)
         now = (path, self._number, [_word_and_life(folder, identity) for folder, identity in self._workers])
         before, self._seen = self._seen, now
