@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO, Any
 
+    from .commands.audit import ListAudit
     from .commands.model import (
         ArchiveModel,
         CompareModels,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         ShowModel,
         UpdateModel,
     )
-    from .entities.answers import Comparison, Deleted, Downloaded
+    from .entities.answers import AuditRow, Comparison, Deleted, Downloaded
     from .flavors import Detection
     from .references import Reference
     from .trees import Manifest, Tree
@@ -328,6 +329,17 @@ def audited_path(workspace: Workspace, model: Model, *, trust: bool) -> str:
         )
     audit(scan_tree(workspace.store.open_tree(manifest)), f"{model.name}:{model.version}", is_trusted=trust)
     return os.path.join(view, manifest.root)
+
+
+def list_audit(workspace: Workspace, command: ListAudit) -> list[AuditRow]:
+    """Return who changed what and when, the newest first.
+
+    Raises
+    ------
+    InvalidInput
+        If less than one is asked for.
+    """
+    return workspace.catalog.audit(max_results=command.max_results, model=command.model)
 
 
 def compare_models(workspace: Workspace, command: CompareModels) -> Comparison:
