@@ -84,7 +84,7 @@ def export_model(workspace: Workspace, command: ExportModel) -> Exported:
     from .models import find_model
 
     model = find_model(workspace, command)
-    manifest = workspace.store.load_manifest(model.digest or "")
+    manifest = workspace.manifest_of(model)
     _check_paths(manifest, f"{model.name}:{model.version} cannot be carried in one file")
     export = _Layout(model, manifest)
     target = _target_of(command.path, f"{export.prefix}{SUFFIX}")

@@ -281,7 +281,7 @@ def list_models(workspace: Workspace, command: ListModels) -> list[Model]:
 def show_model(workspace: Workspace, command: ShowModel) -> Model:
     """Return one version with its files and where it is deployed; the latest when none is named."""
     model = find_model(workspace, command)
-    manifest = workspace.store.load_manifest(model.digest or "")
+    manifest = workspace.manifest_of(model)
     deployments = workspace.catalog.deployments_of(model.name or "", model.version)
     return model.replace(files=list(manifest.files), endpoints=deployments)
 
@@ -320,7 +320,7 @@ def audited_path(workspace: Workspace, model: Model, *, trust: bool) -> str:
     from .storage import damaged_files
     from .trust import audit, scan_tree
 
-    manifest = workspace.store.load_manifest(model.digest or "")
+    manifest = workspace.manifest_of(model)
     view = workspace.store.view(manifest)
     damaged = damaged_files(view, manifest)
     if damaged:
@@ -498,7 +498,7 @@ def download_model(workspace: Workspace, command: DownloadModel) -> Downloaded:
     from .entities.answers import Downloaded
 
     model = find_model(workspace, command)
-    manifest = workspace.store.load_manifest(model.digest or "")
+    manifest = workspace.manifest_of(model)
     target = os.path.join(os.path.abspath(os.path.expanduser(command.download_path)), str(model.name))
     files = workspace.store.checkout(manifest, target, workspace.progress)
     return Downloaded(path=target, files=files, size_bytes=manifest.size_bytes)

@@ -91,7 +91,7 @@ def mount_model(workspace: Workspace, command: MountModel) -> Mount:
     if command.kind != "auto" and command.mode != "ro_mount":
         raise InvalidInput(f"A {command.mode} is always a copy; leave out --kind {command.kind}.", key="kind")
     model = find_model(workspace, command)
-    manifest = workspace.store.load_manifest(model.digest or "")
+    manifest = workspace.manifest_of(model)
     path = _free_place(workspace, command.mount_point)
     kind = "copy" if command.mode != "ro_mount" else "view" if command.kind == "auto" else command.kind
     record = MountRecord(
@@ -130,15 +130,19 @@ def view_here(workspace: Workspace, manifest: Manifest) -> str:
 
 def _missing_bytes(workspace: Workspace, manifest: Manifest) -> int:
     """Return how much of a version this machine would have to fetch."""
-    if not _is_far(workspace):
+    from .storage.remote import RemoteStore
+
+    store = workspace.store
+    if not isinstance(store, RemoteStore) or store.cache.holds(manifest):
         return 0
-    tree = workspace.store.open_tree(manifest)
+    tree = store.open_tree(manifest)
     return sum(item.size_bytes for item in manifest.files if tree.local_path(item.path) is None)
 
 
 def _is_far(workspace: Workspace) -> bool:
-    store = workspace.settings.store
-    return "://" in store and not store.startswith("file://")
+    from .storage.remote import RemoteStore
+
+    return isinstance(workspace.store, RemoteStore)
 
 
 def _stamp(model: Model) -> int:
@@ -280,16 +284,8 @@ def list_checksums(workspace: Workspace, command: ListChecksums) -> list[Checksu
     from .models import find_model
 
     manifest = workspace.store.load_manifest(find_model(workspace, command).digest or "")
-    tree = workspace.store.open_tree(manifest)
-    sums = {item.path: _sha256(tree, item.path) for item in manifest.files}
+    sums = workspace.store.sha256(manifest, workspace.progress)
     return [Checksum(path=item.path, size_bytes=item.size_bytes, blake3=item.digest, sha256=sums[item.path]) for item in manifest.files]
-
-
-def _sha256(tree: Tree, path: str) -> str:
-    import hashlib
-
-    with tree.open(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 # --- commit and unmount ---------------------------------------------------------------------------------------------
@@ -321,7 +317,7 @@ def commit_model(workspace: Workspace, command: CommitModel) -> Model:
     described = Model(name=name, path=path, description=command.description, tags=dict(command.tags), stage=command.stage)
     tree = _tree_of(record)
     model = register_model(workspace, described, tree=tree, lineage=Lineage(inputs=[f"azureml:{parent}"]))
-    manifest = workspace.store.load_manifest(model.digest or "")
+    manifest = workspace.manifest_of(model)
     _save(workspace, record.replace(manifest=manifest, mount=record.mount.replace(model=f"{model.name}:{model.version}")))
     return model
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from functools import cached_property
 
-from .errors import NotFound
+from .errors import Corrupted, NotFound
 from .settings import load_settings
 
 TYPE_CHECKING = False
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .catalog import Catalog
+    from .entities.model import Model
     from .references import Reference
     from .storage import Store
-    from .trees import Tree
+    from .trees import Manifest, Tree
 
     Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -83,6 +84,22 @@ class Workspace:
             raise NotFound(f'Upload {digest[:12]}… has no "{"/".join(rest)}"; it holds "{manifest.root}", as a whole.')
         return self.store.open_tree(manifest)
 
+    def manifest_of(self, model: Model) -> Manifest:
+        """Return what a registered version is made of.
+
+        Raises
+        ------
+        Corrupted
+            If the catalog says another size: its row was edited.
+        """
+        manifest = self.store.load_manifest(model.digest or "")
+        if manifest.size_bytes != model.size_bytes:
+            raise Corrupted(
+                f"The catalog says that {model.name}:{model.version} has {model.size_bytes} bytes, its manifest {manifest.size_bytes}: "
+                "the catalog was edited. modelreg store verify names all that differ."
+            )
+        return manifest
+
     def open_version(self, name: str, version: str | None, label: str | None) -> Tree:
         """Open the files of a registered version.
 
@@ -92,7 +109,7 @@ class Workspace:
             If there is no such version.
         """
         model = self.catalog.get_version(name, version, label)
-        return self.store.open_tree(self.store.load_manifest(model.digest or ""))
+        return self.store.open_tree(self.manifest_of(model))
 
 
 def open_workspace(settings: Mapping[str, str] | None = None, *, progress: Progress | None = None) -> Workspace:

@@ -45,6 +45,15 @@ class Audit(Part):
         number, last = self.rows("SELECT number, chain FROM change")[0]
         return None if last == before and after in (None, number + 1) else after or number
 
+    def edited_versions(self) -> list[str]:
+        """Return the references of versions that name other content than was recorded when they were made."""
+        query = """
+            SELECT model.name || ':' || version.version, version.digest
+            FROM version JOIN model ON model.id = version.model_id WHERE version.deleted_at IS NULL ORDER BY version.id
+        """
+        made = dict(self.rows("SELECT subject, digest FROM audit WHERE action = 'create'"))
+        return [reference for reference, digest in self.rows(query) if made.get(reference, digest) != digest]
+
     def change_number(self) -> int:
         """Return a number that grows with every committed change."""
         return int(self.rows("SELECT number FROM change")[0][0])

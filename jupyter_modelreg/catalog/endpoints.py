@@ -104,7 +104,8 @@ class Endpoints(Audit):
             transaction.execute("DELETE FROM deployment WHERE endpoint = ? AND name = ?", row[:2])
             transaction.execute("INSERT INTO deployment VALUES (?, ?, ?, ?, ?, ?)", row)
             subject = f"{name}:{version} at {deployment.endpoint_name}/{deployment.name}"
-            self._record(transaction, f"deploy ({deployment.provisioning_state})", name, subject)
+            state = f" ({deployment.provisioning_state})" if deployment.provisioning_state else ""
+            self._record(transaction, f"deploy{state}", name, subject)
 
     def get_deployment(self, endpoint_name: str, name: str) -> OnlineDeployment:
         """Return a deployment as it was recorded.

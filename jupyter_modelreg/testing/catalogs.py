@@ -470,6 +470,134 @@ class CatalogSuite:
         catalog.delete_version("b", "1")
         assert catalog.live_digests() == {manifest_of("one").digest}
 
+    def test_every_change_is_recorded_once_with_who_did_it(self, url: str) -> None:
+        catalog = open_catalog(url, user="bob")
+        create(catalog, "churn")
+        create(catalog, "churn", version="1")  # it stands already
+        catalog.update_version("churn", "1", tagged(a="b"), user="eve")
+        for is_archived in (True, False):
+            catalog.set_archived("churn", "1", is_archived)
+        catalog.set_archived("churn", None, False)
+        deploy(catalog, "1")
+        catalog.update_endpoint(catalog.get_endpoint("live"), user="eve")
+        catalog.delete_deployment("live", "blue")
+        catalog.delete_endpoint("live")
+        create(catalog, "other", "two")
+        catalog.delete_version("churn", "1")
+        catalog.delete_model("other")
+        catalog.unpin(catalog.pin({"a"}))
+        catalog.forget_doomed(catalog.doom(["a"], set(), nothing)[0])
+        rows = catalog.audit()
+        assert [(row.number, row.actor, row.action, row.subject) for row in reversed(rows)] == [
+            (1, "ada", "create", "churn:1"),
+            (2, "eve", "update", "churn:1"),
+            (3, "bob", "archive", "churn:1"),
+            (4, "bob", "restore", "churn:1"),
+            (5, "bob", "restore", "churn"),
+            (6, "bob", "create endpoint", "live"),
+            (7, "bob", "deploy", "churn:1 at live/blue"),
+            (8, "eve", "update endpoint", "live"),
+            (9, "bob", "delete deployment", "live/blue"),
+            (10, "bob", "delete endpoint", "live"),
+            (11, "ada", "create", "other:1"),
+            (12, "bob", "delete", "churn:1"),
+            (13, "bob", "delete", "other"),
+        ]
+        assert [row.number for row in catalog.audit(model="churn", max_results=2)] == [12, 7]
+        assert catalog.audit()[-1].digest == manifest_of("one").digest
+        assert catalog.change_number() == 13
+        assert catalog.broken_audit() is None
+
+    def test_a_change_that_fails_is_not_recorded(self, catalog: Catalog) -> None:
+        create(catalog, "churn", version="1")
+        with pytest.raises(Conflict):
+            create(catalog, "churn", "two", version="1")
+        with pytest.raises(NotFound):
+            catalog.delete_version("churn", "2")
+        assert len(catalog.audit()) == 1
+
+    @pytest.mark.parametrize(
+        ("statement", "first"),
+        [
+            ("UPDATE audit SET actor = 'eve' WHERE number = 3", 3),
+            ("UPDATE audit SET at = '2000-01-01T00:00:00.000000Z' WHERE number = 1", 1),
+            ("DELETE FROM audit WHERE number = 2", 3),
+            ("DELETE FROM audit WHERE number = 1", 2),
+            ("DELETE FROM audit WHERE number > 3", 4),
+            ("DELETE FROM audit", 5),
+            ("UPDATE audit SET number = 6 WHERE number = 5", 6),
+            ("UPDATE change SET number = 4", 6),
+        ],
+    )
+    def test_a_row_that_was_edited_or_removed_is_named(self, catalog: Catalog, statement: str, first: int) -> None:
+        for number in range(5):
+            create(catalog, "churn", str(number))
+        assert catalog.broken_audit() is None
+        with catalog._database.writing() as transaction:
+            transaction.execute(statement)
+        assert catalog.broken_audit() == first
+
+    def test_a_version_that_was_given_other_content_by_hand_is_named(self, catalog: Catalog) -> None:
+        create(catalog, "churn", "one")
+        create(catalog, "churn", "two")
+        assert catalog.edited_versions() == []
+        with catalog._database.writing() as transaction:
+            transaction.execute("UPDATE version SET digest = ? WHERE version = '2'", (manifest_of("one").digest,))
+        assert catalog.edited_versions() == ["churn:2"]
+
+    def test_a_line_break_in_a_name_makes_no_second_row(self, catalog: Catalog) -> None:
+        actor = "eve\n2026-11-25T00:00:00Z INFO admin deleted all"
+        catalog.create_version(Model(name="churn"), manifest_of("one"), user=actor)
+        assert [row.actor for row in catalog.audit()] == [actor]
+
+    def test_text_that_not_every_database_keeps_is_refused_in_the_same_words(self, catalog: Catalog) -> None:
+        create(catalog, "churn")
+        for text in ("a\0b", "a\udcffb"):
+            with pytest.raises(InvalidInput, match=r"holds a zero byte; nothing was changed|is no Unicode text; nothing was changed"):
+                catalog.update_version("churn", "1", described(text))
+            with pytest.raises(InvalidInput):
+                catalog.get_version("churn", text)
+        for values in ({"properties": {"a": "\udcff"}}, {"stage": "x" * 257}, {"metrics": {"k" * 257: 1.0}}):
+            with pytest.raises(InvalidInput):
+                create(catalog, "churn", "two", **values)
+        assert len(catalog.audit()) == 1
+
+    def test_any_number_is_a_metric(self, catalog: Catalog) -> None:
+        given = {"a": 0.1, "b": float("inf"), "c": float("-inf"), "d": 3, "e": 1e-320, "ä b": -0.0}
+        create(catalog, "churn", metrics={**given, "nan": float("nan")})
+        assert {key: value for key, value in catalog.get_version("churn").metrics.items() if key != "nan"} == given
+        query = "SELECT key FROM metric WHERE value > ? ORDER BY key"
+        assert [row[0] for row in catalog.rows(query, (0.05,))] == ["a", "b", "d"]
+        catalog.delete_version("churn", "1")
+        assert catalog.rows("SELECT key FROM metric") == []
+
+    def test_the_order_of_versions_is_that_of_their_creation_whatever_the_clock_does(
+        self, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = time.time
+        for number, years in enumerate((0, -1, 10, 0)):
+            with monkeypatch.context() as patch:
+                patch.setattr(time, "time", lambda years=years: real() + years * 365 * 86_400)
+                create(catalog, "churn", str(number))
+        assert [item.version for item in catalog.list_models(name="churn")] == ["4", "3", "2", "1"]
+        assert catalog.get_version("churn").version == "4"
+        assert [row.subject for row in catalog.audit()] == ["churn:4", "churn:3", "churn:2", "churn:1"]
+        assert catalog.broken_audit() is None
+
+    def test_a_writer_waits_for_another_and_a_reader_for_nobody(self, catalog: Catalog, url: str) -> None:
+        create(catalog, "churn")
+        thread = threading.Thread(target=lambda: create(open_catalog(url), "churn", "two"))
+        with catalog._database.writing():
+            thread.start()
+            time.sleep(0.2)
+            reader: list[list[Model]] = []
+            other = threading.Thread(target=lambda: reader.append(open_catalog(url).list_models(name="churn")))
+            other.start()
+            other.join(timeout=5)
+            assert names(reader[0]) == ["churn:1"]
+        thread.join()
+        assert names(catalog.list_models(name="churn")) == ["churn:2", "churn:1"]
+
 
 def names(models: list[Model]) -> list[str]:
     """Return the references of models."""
@@ -485,6 +613,11 @@ def deploy(catalog: Catalog, version: str, endpoint: str = "live") -> None:
 def tagged(**tags: str) -> Callable[[Model], Model]:
     """Return the change that gives a version these tags."""
     return lambda model: model.replace(tags=tags)
+
+
+def described(text: str) -> Callable[[Model], Model]:
+    """Return the change that gives a version this description."""
+    return lambda model: model.replace(description=text)
 
 
 def nothing(digest: str) -> set[str]:
