@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..errors import Corrupted, Refused, Unavailable
 from ..folders import make_folder
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LAYOUT = 2  # of the tables; schema.MIGRATIONS has as many steps
+RESERVE_BYTES = 256 << 10
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "lustre", "gpfs", "fuse.sshfs", "afs", "9p")
 _inherited: list[sqlite3.Connection] = []
 
@@ -117,13 +118,14 @@ class SqliteDatabase:
             connection = sqlite3.connect(self.place, timeout=BUSY_SECONDS, isolation_level=None)
             connection.execute("PRAGMA synchronous=FULL")
             layout = connection.execute("PRAGMA user_version").fetchone()[0]
+            if self._network:
+                connection.execute("PRAGMA journal_mode=DELETE")
             if layout < LAYOUT:
                 from .schema import migrate
 
-                migrate(connection, self.place, wait_seconds=BUSY_SECONDS)
+                migrate(connection, self.place, wait_seconds=BUSY_SECONDS, log="DELETE" if self._network else "WAL")
+                keep_reserve(self.place)
             connection.execute("PRAGMA foreign_keys=ON")  # last, since a migration replaces tables that others refer to
-            if self._network:
-                connection.execute("PRAGMA journal_mode=DELETE")
             self._is_too_new = layout > LAYOUT
         except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite's own words may quote bytes that are none
             self._is_stuck = any(sign in str(error) for sign in ("unable to open", "disk I/O"))
@@ -226,3 +228,18 @@ _REASONS = {
     "disk I/O": "the disk failed to read or write it; is it full?",
     "locked": BUSY,
 }
+
+
+def keep_reserve(path: str) -> None:
+    """Take a little room beside a catalog, if nobody has: on a full disk SQLite cannot even begin, and a clean-up must."""
+    with suppress(OSError), open(f"{path}-reserve", "xb") as stream:
+        stream.write(bytes(RESERVE_BYTES))
+
+
+def give_reserve(path: str) -> bool:
+    """Give that room back; False where there is none."""
+    try:
+        os.unlink(f"{path}-reserve")
+    except OSError:
+        return False
+    return True

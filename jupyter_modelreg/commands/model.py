@@ -130,7 +130,10 @@ class ImportModel(Command):
 
 
 class DeleteModel(Command):
-    """Delete a version for good, or a model with all its versions. Refused while deployed; numbers are never reused."""
+    """Delete a version for good, or a model with all its versions. Refused while deployed; numbers are never reused.
+
+    The files stay in the store until store clean.
+    """
 
     name: str = _model_name()
     version: str | None = _version()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..errors import InvalidInput, ModelRegistryError, nearest
+from ..errors import Corrupted, InvalidInput, ModelRegistryError, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def main(words: list[str] | None = None) -> int:
         gc.disable()  # a process that ends after one answer has nothing to collect, and looking takes a tenth of its time
         words = sys.argv[1:]
     try:
-        text = run(words)
+        text, code = _answer(words)
         if text:
             print(text)
         sys.stdout.flush()
@@ -37,7 +37,7 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
-    return 0
+    return code
 
 
 def run(words: list[str]) -> str:
@@ -48,23 +48,30 @@ def run(words: list[str]) -> str:
     ModelRegistryError
         If the words are wrong or the operation fails.
     """
+    return _answer(words)[0]
+
+
+def _answer(words: list[str]) -> tuple[str, int]:
+    """Return what a command line prints, and its exit code: a script asks for no more of `store verify`."""
     if not words or words[0] in ("-h", "--help", "help"):
-        return _root_help()
+        return _root_help(), 0
     if words[0] in ("-V", "--version"):
         from .. import __version__
 
-        return f"modelreg {__version__}"
+        return f"modelreg {__version__}", 0
     operation = _find_operation(words)
     if isinstance(operation, str):
-        return operation
+        return operation, 0
     from .arguments import HelpAsked, parse_words
 
     try:
         command, presentation = parse_words(operation, words[2:])
     except HelpAsked as asked:
-        return str(asked).rstrip()
+        return str(asked).rstrip(), 0
     output = _output_of(presentation)  # what is wrong with it shall be said before anything is done
-    return _present(_do(operation, command, presentation), presentation.query, output, operation, command)
+    answer = _do(operation, command, presentation)
+    code = Corrupted.exit_code if operation.answer == "Verification" and not answer.is_ok else 0
+    return _present(answer, presentation.query, output, operation, command), code
 
 
 def _find_operation(words: list[str]) -> Operation | str:

@@ -8,6 +8,7 @@ escaped here.
 from __future__ import annotations
 
 from ..records import Record, fields
+from ..settings import size_text as size_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +34,17 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "OnlineDeployment": (("Name", "name"), ("State", "state"), ("Model", "model")),
     "Mount": (("Folder", "path"), ("Model", "model"), ("Mode", "mode"), ("Kind", "kind"), ("Size", "size_bytes")),
     "Checksum": (("Path", "path"), ("Size", "size_bytes"), ("SHA-256", "sha256")),
+    "AuditRow": (("Number", "number"), ("Who", "actor"), ("Did", "action"), ("To", "subject")),
     "Datastore": (("Name", "name"), ("Type", "type"), ("Description", "description")),
     "Difference": (("Group", "group"), ("Name", "name"), ("First", "first"), ("Second", "second"), ("Change", "delta")),
+    "Damage": (
+        ("", "is_mended"),
+        ("What", "kind"),
+        ("Problem", "problem"),
+        ("Versions", "versions"),
+        ("Paths", "paths"),
+        ("Name", "name"),
+    ),
     "Setting": (("Name", "name"), ("Value", "value"), ("From", "source"), ("Meaning", "help")),
     "Check": (("", "is_ok"), ("Part", "part"), ("Found", "found"), ("Advice", "advice")),
 }
@@ -43,6 +53,7 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
 VARYING_COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "Model": (("Created", "creation_context"),),
     "OnlineEndpoint": (("URL", "scoring_uri"),),
+    "AuditRow": (("When", "at"),),
     "OnlineDeployment": (("Port", "port"),),
 }
 
@@ -133,18 +144,6 @@ def select(answer: Any, query: str) -> Any:
         from ..errors import InvalidInput
 
         raise InvalidInput(f"--query {query!r} does not fit this answer: {str(error).splitlines()[0]}") from None
-
-
-def size_text(count: int | None) -> str:
-    """Return a number of bytes as people say it: 1.2 MB."""
-    if count is None:
-        return ""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 999.5:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def count_text(items: list[Any], noun: str) -> str:
@@ -279,7 +278,9 @@ def shown_columns(rows: list[Any], *, is_stable: bool = False) -> list[tuple[str
     """Return heading and key of the columns that tell something about these records; an all-clear does, too."""
     kind = type(rows[0]).__name__
     columns = COLUMNS[kind] + (() if is_stable else VARYING_COLUMNS.get(kind, ()))
-    return [(heading, key) for heading, key in columns if key == "is_ok" or any(not is_empty(getattr(row, key)) for row in rows)]
+    return [
+        (heading, key) for heading, key in columns if key in ("is_ok", "is_mended") or any(not is_empty(getattr(row, key)) for row in rows)
+    ]
 
 
 def _headed(headings: list[str], rows: list[list[str]]) -> str:
@@ -399,6 +400,64 @@ def exported_text(answer: Any) -> str:
     return f"Wrote {answer.model}, {files}, {size_text(answer.size_bytes)}, to {answer.path}"
 
 
+def _deleted(answer: Any) -> str:
+    lines = [f"Deleted {escape_control(name)}" for name in answer.names] or ["Nothing to delete."]
+    return "\n".join([*lines, *filter(None, [stay_text(answer, "modelreg store clean")])])
+
+
+def stay_text(answer: Any, command: str) -> str:
+    """Say of deleted versions which command frees the room they took."""
+    return f"The files stay until {command}." if any(":" in name for name in answer.names) else ""
+
+
+def stats_facts(answer: Any) -> list[tuple[str, str]]:
+    """Return what a store holds, a line each: name and value; what there is none of is left out."""
+    parts = [(answer.packs, "pack"), (answer.pieces, "piece")]
+    inner = ", ".join(f"{number:,} {word}{'' if number == 1 else 's'}" for number, word in parts if number)
+    facts = [
+        ("store", answer.store),
+        ("versions", f"{answer.versions:,} of {answer.models:,} model{'' if answer.models == 1 else 's'}"),
+        ("files", f"{answer.files:,}, {size_text(answer.size_bytes)}"),
+        ("blobs", f"{answer.blobs:,}{f' ({inner})' if inner else ''}"),
+        ("on disk", size_text(answer.disk_bytes) + (f" of {size_text(answer.quota_bytes)}" if answer.quota_bytes else "")),
+        ("saved", size_text(answer.saved_bytes) if answer.saved_bytes > 0 else ""),
+        ("to clean", size_text(answer.garbage_bytes) if answer.garbage_bytes else ""),
+        ("cache", f"{size_text(answer.cache_bytes)} of {size_text(answer.cache_limit_bytes)}" if answer.cache_limit_bytes else ""),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def verified_text(answer: Any) -> str:
+    """Say what was read and what is wrong."""
+    sample = ", a sample," if answer.is_sample else ""
+    read = f"Read {answer.blobs:,} blob{'' if answer.blobs == 1 else 's'}{sample} of {size_text(answer.size_bytes)}"
+    left = sum(1 for item in answer.damages if not item.is_mended)
+    mended = f" {len(answer.damages) - left:,} mended." if len(answer.damages) > left else ""
+    return f"{read}, for {answer.versions:,} version{'' if answer.versions == 1 else 's'}: " + (
+        f"{left:,} damage{'' if left == 1 else 's'}.{mended}" if left else f"all is sound.{mended}"
+    )
+
+
+def _verification(answer: Any) -> str:
+    if not answer.damages:
+        return verified_text(answer)
+    advice = [] if answer.is_ok else [mend_text("modelreg store verify")]
+    return "\n".join([_list_table(answer.damages, "", is_stable=False), "", verified_text(answer), *advice])
+
+
+def mend_text(command: str) -> str:
+    """Say how damage is mended."""
+    return f"Mend it from a registry that still has it, {command} --repair-from HOME-OR-URL, or register the files again."
+
+
+def cleaned_text(answer: Any) -> str:
+    """Say what went, or would."""
+    from ..stores import freed_text
+
+    said = freed_text(answer)
+    return f"{'Would free' if answer.is_dry_run else 'Freed'} {said}." if said else "Nothing to free."
+
+
 def _invocation(answer: Any) -> str:
     import json
 
@@ -433,7 +492,10 @@ _OWN_TEXTS: dict[str, Callable[[Any], str]] = {
     "Mount": lambda answer: escape_control(f"{answer.path} shows {answer.model}, {size_text(answer.size_bytes)}: {answer.reason}."),
     "Unmounted": lambda answer: "\n".join([escape_control(unmounted_text(answer)), *(f"  {escape_control(path)}" for path in answer.left)]),
     "Exported": lambda answer: escape_control(exported_text(answer)),
-    "Deleted": lambda answer: "\n".join(f"Deleted {escape_control(name)}" for name in answer.names) or "Nothing to delete.",
+    "StoreStats": lambda answer: _aligned([[name, escape_control(value)] for name, value in stats_facts(answer)]),
+    "Verification": _verification,
+    "Cleaned": lambda answer: cleaned_text(answer),
+    "Deleted": _deleted,
     "LogText": lambda answer: _lines(answer.text),
     "Comparison": _comparison,
     "Invocation": _invocation,

@@ -17,17 +17,22 @@ from .display import (
     KEYS_HIDDEN,
     MAX_LISTED,
     cell_text,
+    cleaned_text,
     column_texts,
     count_text,
     created_text,
     difference_texts,
     exported_text,
+    mend_text,
     more_text,
     shortened,
     shown_columns,
     size_text,
+    stats_facts,
+    stay_text,
     to_text,
     unmounted_text,
+    verified_text,
 )
 
 TYPE_CHECKING = False
@@ -120,7 +125,9 @@ def _inside(row: Any, key: str, value: Any) -> str:
         return (_chips({name: shortened(text) for name, text in first.items()}) if key == "tags" else _numbers(first)) + more
     if key == "state":
         return _state(value)
-    if key == "is_ok":
+    if key == "name" and type(row).__name__ == "Damage":
+        return f"<code>{escape(value[:12])}</code>"
+    if key in ("is_ok", "is_mended"):
         return _dot("good" if value else "bad")
     if key == "creation_context":
         return f'<span style="opacity:.65;white-space:nowrap">{escape(created_text(value))}</span>'
@@ -260,11 +267,10 @@ def _bar(value: float, top: float) -> str:
 
 
 def _deleted(answer: Any) -> str:
-    return (
-        f"<div>Deleted {', '.join(f'<b>{escape(name)}</b>' for name in answer.names)}</div>"
-        if answer.names
-        else _faint("Nothing to delete.")
-    )
+    if not answer.names:
+        return _faint("Nothing to delete.")
+    names = ", ".join(f"<b>{escape(name)}</b>" for name in answer.names)
+    return f"<div>Deleted {names}</div>" + _faint(stay_text(answer, "%store_clean"))
 
 
 def _downloaded(answer: Any) -> str:
@@ -288,6 +294,20 @@ def _exported(answer: Any) -> str:
     said = exported_text(answer.replace(path=""))
     name = answer.path.replace("\\", "/").rpartition("/")[2]
     return f"<div>{escape(said)}<code>{escape(answer.path)}</code></div>" + _faint(f"Elsewhere: %model_import {name}")
+
+
+def _stats(answer: Any) -> str:
+    return _facts((name.capitalize(), _broken(value)) for name, value in stats_facts(answer))
+
+
+def _verification(answer: Any) -> str:
+    said = f"<div>{_dot('good' if answer.is_ok else 'bad')} {escape(verified_text(answer))}</div>"
+    advice = "" if answer.is_ok else _faint(mend_text("%store_verify"))
+    return said + (_list(answer.damages) if answer.damages else "") + advice
+
+
+def _cleaned(answer: Any) -> str:
+    return f"<div>{escape(cleaned_text(answer))}</div>"
 
 
 def _log(answer: Any) -> str:
@@ -317,6 +337,9 @@ _PAGES: dict[str, Callable[[Any], str]] = {
     "Deleted": _deleted,
     "Downloaded": _downloaded,
     "Exported": _exported,
+    "StoreStats": _stats,
+    "Verification": _verification,
+    "Cleaned": _cleaned,
     "Mount": _mount,
     "Unmounted": _unmounted,
     "LogText": _log,

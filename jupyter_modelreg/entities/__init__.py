@@ -4,9 +4,12 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `as` tells type checkers that a name is public
+    from .answers import AuditRow as AuditRow
     from .answers import Check as Check
     from .answers import Checksum as Checksum
+    from .answers import Cleaned as Cleaned
     from .answers import Comparison as Comparison
+    from .answers import Damage as Damage
     from .answers import Deleted as Deleted
     from .answers import Difference as Difference
     from .answers import Downloaded as Downloaded
@@ -15,7 +18,9 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from .answers import LogText as LogText
     from .answers import Mount as Mount
     from .answers import Setting as Setting
+    from .answers import StoreStats as StoreStats
     from .answers import Unmounted as Unmounted
+    from .answers import Verification as Verification
     from .datastore import Datastore as Datastore
     from .environment import BuildContext as BuildContext
     from .environment import Environment as Environment
@@ -50,7 +55,12 @@ _HOMES = {
             "LogText",
             "Mount",
             "Setting",
+            "AuditRow",
             "Exported",
+            "Verification",
+            "StoreStats",
+            "Damage",
+            "Cleaned",
             "Unmounted",
         ),
         "answers",

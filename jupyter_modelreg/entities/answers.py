@@ -120,3 +120,54 @@ class AuditRow(Record):
     action: str
     subject: str
     digest: str = ""
+
+
+class StoreStats(Record):
+    """What a store holds and what that takes. Sizes are in bytes; ``size_bytes`` counts every file of every version."""
+
+    store: str
+    models: int = 0
+    versions: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    blobs: int = field(default=0, help="Files of the store itself.")
+    packs: int = field(default=0, help="Blobs that hold many small files.")
+    pieces: int = field(default=0, help="Blobs that hold a part of a file.")
+    disk_bytes: int = field(default=0, help="What the store takes on disk; of a store elsewhere, the size of its blobs.")
+    saved_bytes: int = field(default=0, help="What keeping each content once saves.")
+    garbage_bytes: int = field(default=0, help="What store clean would free now.")
+    cache_bytes: int = field(default=0, help="What this machine keeps of stores elsewhere.")
+    cache_limit_bytes: int | None = None
+    quota_bytes: int | None = None
+
+
+class Damage(Record):
+    """One thing that is wrong in a registry. ``kind`` is blob, manifest, parts, catalog or audit; ``name`` a digest or number."""
+
+    kind: str
+    name: str
+    problem: str = "damaged"
+    versions: list[str] = field(default=[], help="Versions that need it, as churn:3.")
+    paths: list[str] = field(default=[], help="Their files that cannot be read.")
+    is_mended: bool = False
+
+
+class Verification(Record):
+    """What a look at everything found. ``is_ok`` is False while damage remains; a shell's exit code is then 6."""
+
+    is_ok: bool
+    versions: int = 0
+    blobs: int = field(default=0, help="How many were read.")
+    size_bytes: int = 0
+    is_sample: bool = False
+    damages: list[Damage] = []
+
+
+class Cleaned(Record):
+    """What a clean-up removed, or would: files of the store, manifests of versions that are gone, unfinished registrations."""
+
+    size_bytes: int = 0
+    files: int = 0
+    versions: int = 0
+    registrations: int = 0
+    is_dry_run: bool = False

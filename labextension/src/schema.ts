@@ -12,6 +12,17 @@ export interface IArchiveModel {
   registry_name?: string;
 }
 
+/** One change of the catalog: who did what to what. ``digest`` is that of the content, where there is one. */
+export interface IAuditRow {
+  number: number;
+  /** When, in UTC. */
+  at: string;
+  actor: string;
+  action: string;
+  subject: string;
+  digest?: string;
+}
+
 /** A folder with a Dockerfile. */
 export interface IBuildContext {
   path?: string;
@@ -36,6 +47,27 @@ export interface IChecksum {
   size_bytes: number;
   blake3: string;
   sha256: string;
+}
+
+/** Remove files that no version uses: those of deleted versions and of registrations that were never finished. */
+export interface ICleanStore {
+  /** Leave alone what is younger, such as 30m, 24h or 7d. */
+  grace?: string;
+  /** Say what would go and remove nothing. */
+  dry_run?: boolean;
+  /** Finish what a clean-up on another machine left; only when that one surely is dead. */
+  takes_over?: boolean;
+  /** Do not ask. */
+  yes?: boolean;
+}
+
+/** What a clean-up removed, or would: files of the store, manifests of versions that are gone, unfinished registrations. */
+export interface ICleaned {
+  size_bytes?: number;
+  files?: number;
+  versions?: number;
+  registrations?: number;
+  is_dry_run?: boolean;
 }
 
 /** A folder of code and the script in it that has ``init()`` and ``run()``. */
@@ -178,6 +210,18 @@ export interface ICreationContext {
   created_by?: string;
   last_modified_at?: string;
   last_modified_by?: string;
+}
+
+/** One thing that is wrong in a registry. ``kind`` is blob, manifest, parts, catalog or audit; ``name`` a digest or number. */
+export interface IDamage {
+  kind: string;
+  name: string;
+  problem?: string;
+  /** Versions that need it, as churn:3. */
+  versions?: string[];
+  /** Their files that cannot be read. */
+  paths?: string[];
+  is_mended?: boolean;
 }
 
 /** A named place of files. This version has one, a local folder called workspaceblobstore. */
@@ -391,6 +435,14 @@ export interface ILineage {
   packages?: { [key: string]: string };
   /** References of the models and data it read. */
   inputs?: string[];
+}
+
+/** List who changed what and when, the newest first. */
+export interface IListAudit {
+  /** Only changes of this model and its versions. */
+  model?: string;
+  /** At most this many. */
+  max_results?: number;
 }
 
 /** List a version's files with the BLAKE3 and SHA-256 of their bytes. */
@@ -707,10 +759,39 @@ export interface IShowOnlineEndpoint {
 // eslint-disable-next-line @typescript-eslint/no-empty-object-type
 export interface IShowSettings {}
 
+/** Show what the store holds, what that takes on disk and what a clean-up would free. */
+// eslint-disable-next-line @typescript-eslint/no-empty-object-type
+export interface IShowStoreStats {}
+
 /** What a model takes and gives. */
 export interface ISignature {
   inputs?: IColumnSpec[];
   outputs?: IColumnSpec[];
+}
+
+/** What a store holds and what that takes. Sizes are in bytes; ``size_bytes`` counts every file of every version. */
+export interface IStoreStats {
+  store: string;
+  models?: number;
+  versions?: number;
+  files?: number;
+  size_bytes?: number;
+  /** Files of the store itself. */
+  blobs?: number;
+  /** Blobs that hold many small files. */
+  packs?: number;
+  /** Blobs that hold a part of a file. */
+  pieces?: number;
+  /** What the store takes on disk; of a store elsewhere, the size of its blobs. */
+  disk_bytes?: number;
+  /** What keeping each content once saves. */
+  saved_bytes?: number;
+  /** What store clean would free now. */
+  garbage_bytes?: number;
+  /** What this machine keeps of stores elsewhere. */
+  cache_bytes?: number;
+  cache_limit_bytes?: number;
+  quota_bytes?: number;
 }
 
 /** Take a version's files out of a folder again. What was put or changed there stays. */
@@ -795,6 +876,25 @@ export interface IUpdateOnlineEndpoint {
   local?: boolean;
 }
 
+/** What a look at everything found. ``is_ok`` is False while damage remains; a shell's exit code is then 6. */
+export interface IVerification {
+  is_ok: boolean;
+  versions?: number;
+  /** How many were read. */
+  blobs?: number;
+  size_bytes?: number;
+  is_sample?: boolean;
+  damages?: IDamage[];
+}
+
+/** Read everything in the store and name what is damaged or missing and which versions need it. */
+export interface IVerifyStore {
+  /** Read only this share of it, chosen at random, such as 0.01. */
+  sample?: number;
+  /** Mend from another registry's home, a store's folder or URL, or cache: what this machine keeps of a store elsewhere. */
+  repair_from?: string;
+}
+
 export interface IOperations {
   'model create': { command: ICreateModel; answer: IModel };
   'model list': { command: IListModels; answer: IModel[] };
@@ -828,6 +928,10 @@ export interface IOperations {
   'online-deployment show': { command: IShowOnlineDeployment; answer: IOnlineDeployment };
   'online-deployment get-logs': { command: IGetOnlineDeploymentLogs; answer: ILogText };
   'online-deployment delete': { command: IDeleteOnlineDeployment; answer: IDeleted };
+  'store stats': { command: IShowStoreStats; answer: IStoreStats };
+  'store verify': { command: IVerifyStore; answer: IVerification };
+  'store clean': { command: ICleanStore; answer: ICleaned };
+  'audit list': { command: IListAudit; answer: IAuditRow[] };
   'datastore list': { command: IListDatastores; answer: IDatastore[] };
   'datastore show': { command: IShowDatastore; answer: IDatastore };
   'settings list': { command: IShowSettings; answer: ISetting[] };
@@ -964,6 +1068,22 @@ export const OPERATIONS: {
   'online-deployment delete': {
     method: 'POST',
     path: 'online-deployment/delete'
+  },
+  'store stats': {
+    method: 'GET',
+    path: 'store/stats'
+  },
+  'store verify': {
+    method: 'POST',
+    path: 'store/verify'
+  },
+  'store clean': {
+    method: 'POST',
+    path: 'store/clean'
+  },
+  'audit list': {
+    method: 'GET',
+    path: 'audit/list'
   },
   'datastore list': {
     method: 'GET',

@@ -162,7 +162,8 @@ class TestOtherAnswers:
         assert to_text(Comparison(first="c:1", second="c:2")) == "c:1 and c:2 are the same."
 
     def test_the_others_are_a_line_or_two(self) -> None:
-        assert to_text(Deleted(names=["c:1", "c:2"])) == "Deleted c:1\nDeleted c:2"
+        assert to_text(Deleted(names=["c:1", "c:2"])) == "Deleted c:1\nDeleted c:2\nThe files stay until modelreg store clean."
+        assert to_text(Deleted(names=["churn"])) == "Deleted churn"
         assert to_text(Downloaded(path="/d/c", files=["c/a"], size_bytes=10)) == "Wrote 1 file, 10 B, to /d/c\n  c/a"
         assert to_text(LogText(text="one\ntwo\n")) == "one\ntwo"
         assert to_text(Invocation(body={"a": ["é"]})) == '{"a": ["é"]}'
