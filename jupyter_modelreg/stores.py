@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BATCH = 1000  # names that are doomed together: a registration that needs one of them waits that long
 READERS = 4
+_MENDED = ("blob", "manifest", "parts")  # by files; what somebody wrote into the catalog is not
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -130,6 +131,11 @@ class _Inspection:
         """Return what is wrong, the widest first: the catalog's records, manifests, blobs, then how files lie in them."""
         audit = self._catalog.broken_audit()
         damages = [] if audit is None else [Damage(kind="audit", name=str(audit), problem="the record of changes was edited or cut here")]
+        edited = "it names other content than when it was made"
+        damages += [
+            Damage(kind="catalog", name=self.references[reference][0], problem=edited, versions=[reference])
+            for reference in self._catalog.edited_versions()
+        ]
         manifests, names = self._manifests(damages)
         there = self._store.blobs()
         needed = set[str]().union(*names.values())
@@ -151,7 +157,7 @@ class _Inspection:
             if damage.kind == "blob":
                 is_sound = not damage.versions or not self._is_needed(damage) or self._store.is_sound(damage.name)
             else:
-                is_sound = damage.kind in ("manifest", "parts") and self._is_whole(damage.name)
+                is_sound = damage.kind in _MENDED and self._is_whole(damage.name)
             left += [] if is_sound else [damage]
         return left
 
@@ -259,7 +265,7 @@ def _store_at(place: str) -> str:
 def _mend(workspace: Workspace, damages: list[Damage], sources: list[Store]) -> None:
     """Register again, from the first source that has it, the content of every version that is touched."""
     kept = {reference: digest for reference, digest, _ in workspace.catalog.kept_versions()}
-    for digest in dict.fromkeys(kept[reference] for damage in damages for reference in damage.versions):
+    for digest in dict.fromkeys(kept[reference] for damage in damages if damage.kind in _MENDED for reference in damage.versions):
         for source in sources:
             with suppress(ModelRegistryError):  # it has not got it either, or not whole
                 if _copy(workspace, source, digest) == digest:

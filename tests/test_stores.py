@@ -172,7 +172,16 @@ class TestVerify:
             connection.execute("UPDATE version SET digest = ? WHERE id = 2", ("ab" * 32,))
         connection.close()
         found = {(item.kind, tuple(item.versions)) for item in verify(churn).damages}
-        assert found == {("catalog", ("churn:1",)), ("manifest", ("churn:2",))}
+        assert found == {("catalog", ("churn:1",)), ("catalog", ("churn:2",)), ("manifest", ("churn:2",))}
+
+    def test_a_version_that_was_given_another_content_by_hand_is_named_and_not_mended(self, churn: Workspace, twin: Path) -> None:
+        with sqlite3.connect(churn.settings.catalog) as connection:
+            connection.execute(
+                "UPDATE version SET (digest, size_bytes) = (SELECT digest, size_bytes FROM version WHERE id = 2) WHERE id = 1"
+            )
+        connection.close()
+        found = verify(churn, repair_from=str(twin))
+        assert [(item.kind, item.versions, item.is_mended) for item in found.damages] == [("catalog", ["churn:1"], False)]
 
     def test_a_record_of_changes_that_was_edited_is_named(self, churn: Workspace) -> None:
         with sqlite3.connect(churn.settings.catalog) as connection:
