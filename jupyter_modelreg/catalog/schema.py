@@ -234,7 +234,7 @@ POSTGRES = {
 }
 
 
-def migrate(connection: sqlite3.Connection, path: str, *, wait_seconds: float) -> None:
+def migrate(connection: sqlite3.Connection, path: str, *, wait_seconds: float, log: str = "WAL") -> None:
     """Bring a catalog of an older layout to the newest, with a copy of the old one beside it.
 
     Two processes may ask at once: the second waits and finds the work done.
@@ -245,7 +245,7 @@ def migrate(connection: sqlite3.Connection, path: str, *, wait_seconds: float) -
         If the copy or the change cannot be written; the catalog is as it was.
     """
     try:
-        _keep_a_log(connection, wait_seconds)
+        _set_log(connection, log, wait_seconds)
         connection.execute("BEGIN IMMEDIATE")
         layout = connection.execute("PRAGMA user_version").fetchone()[0]
         if 0 < layout < len(MIGRATIONS):
@@ -261,14 +261,14 @@ def migrate(connection: sqlite3.Connection, path: str, *, wait_seconds: float) -
         raise Unavailable(f"The catalog {path} cannot be brought to its new layout: {error}. It is as it was.") from None
 
 
-def _keep_a_log(connection: sqlite3.Connection, wait_seconds: float) -> None:
-    """Turn the write-ahead log on; SQLite does not wait for the lock that this takes, so we do."""
+def _set_log(connection: sqlite3.Connection, log: str, wait_seconds: float) -> None:
+    """Choose how a transaction is undone; SQLite does not wait for the lock that this takes, so we do."""
     import time
 
     last_try = time.monotonic() + wait_seconds
     while True:
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA journal_mode={log}")
             return
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > last_try:

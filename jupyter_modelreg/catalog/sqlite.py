@@ -149,6 +149,8 @@ class SqliteDatabase:
         try:
             check_text(values)
             with closing(sqlite3.connect(url, uri=True)) as connection:
+                if connection.execute("PRAGMA user_version").fetchone()[0] < LAYOUT:
+                    raise self._too_old()
                 return connection.execute(query, values).fetchall()
         except (sqlite3.Error, UnicodeError) as error:
             raise _translated(error, self.place) from None
@@ -163,6 +165,11 @@ class SqliteDatabase:
             f"{self.place} lies on {self._network}, where SQLite can lose data; it is read there and not written. "
             "Set catalog to a file on a local disk or to postgresql://USER@HOST/DATABASE; "
             'network_catalog = "allow" insists on this one.'
+        )
+
+    def _too_old(self) -> Unavailable:
+        return Unavailable(
+            f"The catalog {self.place} is of an older version of jupyter-modelreg; open it once where it may be written, so that it is brought up."
         )
 
     def _too_new(self) -> Refused:

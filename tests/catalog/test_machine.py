@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from jupyter_modelreg.catalog import Catalog, open_catalog
+from jupyter_modelreg.entities.model import Model
 from jupyter_modelreg.entities.online import OnlineDeployment, OnlineEndpoint
-from jupyter_modelreg.errors import Conflict, NotFound
+from jupyter_modelreg.errors import Conflict, NotFound, Unavailable
+from tests.postgres import Server
 
 from .conftest import create, manifest_of
 
@@ -42,17 +44,26 @@ class Book:
 
 
 class CatalogMachine(RuleBasedStateMachine):
+    """The catalog beside the books, and a store that is a set of digests."""
+
     @initialize()
     def start(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = os.path.join(self.folder.name, "catalog.sqlite")
+        self.path = self.new_url()
         self.catalog: Catalog = open_catalog(self.path)
         self.books = {"a": Book(), "b": Book()}
         self.deployed: set[tuple[str, str]] = set()
+        self.stored: set[str] = set()
+        self.running: list[tuple[str, str]] = []  # pins of registrations that are under way, and their content
+        self.looked: tuple[set[str], set[str]] | None = None  # candidates of a clean-up and what was live then
+        self.doomed: tuple[str, set[str]] | None = None
+
+    def new_url(self) -> str:
+        self.folder = tempfile.TemporaryDirectory()
+        return os.path.join(self.folder.name, "catalog.sqlite")
 
     def teardown(self) -> None:
-        del self.catalog
-        self.folder.cleanup()
+        if hasattr(self, "folder"):
+            self.folder.cleanup()
 
     @rule(name=NAMES, content=CONTENT, wanted=st.none() | VERSIONS, tags=TAGS)
     def create(self, name: str, content: str, wanted: str | None, tags: dict[str, str]) -> None:
@@ -62,7 +73,11 @@ class CatalogMachine(RuleBasedStateMachine):
             with pytest.raises(Conflict):
                 create(self.catalog, name, content, version=wanted, tags=tags)
             return
-        made = create(self.catalog, name, content, version=wanted, tags=tags)
+        pin = self._pin(content)
+        if pin is None:
+            return
+        model = Model(name=name, version=wanted, tags=tags)
+        made = self.catalog.create_version(model, manifest_of(content), pin=pin)
         number = wanted or str(self._take_number(book))
         assert made.version == number
         if number.isdigit():
@@ -70,6 +85,57 @@ class CatalogMachine(RuleBasedStateMachine):
         if not existing:
             book.versions[number] = Version(content, tags)
         assert made.tags == book.versions[number].tags
+
+    def _pin(self, content: str) -> str | None:
+        """Begin a registration; None while a clean-up removes its content."""
+        digest = manifest_of(content).digest
+        if self.doomed and digest in self.doomed[1]:
+            with pytest.raises(Unavailable):
+                self.catalog.pin({digest}, wait_seconds=0)
+            return None
+        pin = self.catalog.pin({digest}, wait_seconds=0)
+        self.stored.add(digest)
+        return pin
+
+    @rule(content=CONTENT)
+    def begin_to_register(self, content: str) -> None:
+        pin = self._pin(content)
+        if pin:
+            self.running.append((pin, content))
+
+    @precondition(lambda self: self.running)
+    @rule(name=NAMES, is_sound=st.booleans())
+    def end_to_register(self, name: str, is_sound: bool) -> None:
+        pin, content = self.running.pop(0)
+        if not is_sound:
+            self.catalog.unpin(pin)
+            return
+        book = self.books[name]
+        number = str(self._take_number(book))
+        assert self.catalog.create_version(Model(name=name), manifest_of(content), pin=pin).version == number
+        book.next = int(number) + 1
+        book.versions[number] = Version(content, {})
+
+    @precondition(lambda self: self.doomed is None)
+    @rule()
+    def look_for_garbage(self) -> None:
+        live = self.catalog.live_digests()
+        self.looked = (self.stored - live, live)
+
+    @precondition(lambda self: self.looked and self.doomed is None)
+    @rule()
+    def doom(self) -> None:
+        assert self.looked
+        self.doomed = self.catalog.doom(*self.looked, lambda digest: {digest})
+        self.looked = None
+
+    @precondition(lambda self: self.doomed)
+    @rule()
+    def remove(self) -> None:
+        assert self.doomed
+        self.stored -= self.doomed[1]
+        self.catalog.forget_doomed(self.doomed[0])
+        self.doomed = None
 
     def _take_number(self, book: Book) -> int:
         while str(book.next) in book.versions:
@@ -184,6 +250,12 @@ class CatalogMachine(RuleBasedStateMachine):
             assert self.catalog.get_version(name, label="latest").version == next(reversed(alive))
 
     @invariant()
+    def nothing_that_is_relied_on_is_gone(self) -> None:
+        assert self.catalog.live_digests() <= self.stored
+        assert {manifest_of(content).digest for _, content in self.running} <= self.stored
+        assert self.catalog.broken_audit() is None
+
+    @invariant()
     def exactly_what_is_used_is_kept(self) -> None:
         alive = [item for book in self.books.values() for item in book.alive().values()]
         assert self.catalog.live_digests() == {manifest_of(item.content).digest for item in alive}
@@ -193,3 +265,11 @@ CatalogMachine.TestCase.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 TestCatalogMachine = CatalogMachine.TestCase
+
+
+def test_a_catalog_on_a_server_is_no_other(postgres: Server) -> None:
+    class Machine(CatalogMachine):
+        def new_url(self) -> str:
+            return postgres.new_database()
+
+    run_state_machine_as_test(Machine, settings=settings(CatalogMachine.TestCase.settings, max_examples=5))

@@ -14,6 +14,8 @@ from jupyter_modelreg import models
 from jupyter_modelreg.commands.model import CompareModels, CreateModel, DownloadModel, ShowModel
 from jupyter_modelreg.workspace import Workspace
 
+from .migrations import kill_migrations
+
 RELEASES = sorted((Path(__file__).parent / "registries").glob("*.tar.gz"), key=lambda path: path.name)
 
 
@@ -60,3 +62,10 @@ def test_its_models_load_and_it_goes_on(old: Path, workspace: Workspace, tmp_pat
     assert models.create_model(workspace, CreateModel(name="gone", path="w.bin")).version == "3"
     assert models.create_model(workspace, CreateModel(name="churn", path="w.bin")).version == "4"
     assert workspace.catalog.broken_audit() is None
+
+
+def test_a_migration_that_is_killed_leaves_the_old_catalog_or_the_new_one(tmp_path: Path) -> None:
+    outcome = kill_migrations(tmp_path / "killed", 30)
+    assert outcome.old + outcome.new == 30
+    assert outcome.old > 0
+    assert outcome.new > 0

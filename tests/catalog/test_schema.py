@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -200,11 +201,46 @@ def test_reading_goes_on_where_nothing_can_be_written(old: Path, tmp_path: Path,
         catalog.list_models()
 
 
-def test_a_network_file_system_is_refused_before_anything_is_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def on_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every folder lie on a server of files."""
     monkeypatch.setattr(module, "file_system_of", lambda folder: "nfs4")
-    with pytest.raises(Unavailable, match=r"catalog.sqlite lies on nfs4, where SQLite can lose data"):
+
+
+def test_a_network_file_system_is_refused_before_anything_is_made(path: Path, on_a_network: None) -> None:
+    with pytest.raises(Unavailable, match=r"lies on nfs4, where SQLite can lose data; it is read there and not written. Set catalog to"):
         open_catalog(str(path))
-    assert not path.exists()
+    assert not path.parent.exists()
+
+
+def test_a_catalog_on_a_network_is_read_and_not_written(old: Path, on_a_network: None) -> None:
+    before = old.read_bytes()
+    catalog = open_catalog(str(old))
+    assert [(item.name, item.tags) for item in catalog.list_models()] == [("churn", {"stage": "dev"})]
+    for write in (lambda: create(catalog, "other"), lambda: catalog.pin({"a"}), lambda: catalog.delete_model("churn")):
+        with pytest.raises(Unavailable, match='network_catalog = "allow" insists on this one'):
+            write()
+    assert old.read_bytes() == before
+    assert [item.name for item in old.parent.iterdir() if item.name.startswith("catalog.sqlite-") and "reserve" not in item.name] == []
+    Path(f"{old}-wal").write_bytes(b"of somebody who writes on that machine")
+    with pytest.raises(Unavailable, match="where SQLite can lose data"):
+        catalog.list_models()
+
+
+def test_who_insists_writes_on_a_network_without_a_log(path: Path, on_a_network: None) -> None:
+    catalog = open_catalog(str(path), network="allow")
+    assert create(catalog, "churn").version == "1"
+    assert create(open_catalog(str(path), network="allow"), "churn", "two").version == "2"
+    assert catalog._database.connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert catalog._database.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert not Path(f"{path}-wal").exists()
+
+
+def test_an_older_catalog_that_may_not_be_written_says_what_to_do(path: Path, on_a_network: None) -> None:
+    with tarfile.open(Path(__file__).parent / "registries" / "0.1.0.tar.gz") as archive:
+        archive.extractall(path.parent, filter="data")
+    with pytest.raises(Unavailable, match="is of an older version of jupyter-modelreg; open it once where it may be written"):
+        open_catalog(str(path)).get_version("churn")
 
 
 def test_the_kind_of_a_file_system_is_the_kernels_word(tmp_path: Path) -> None:
