@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 
 from .entities.model import Lineage, Model
-from .errors import Corrupted, InvalidInput, ModelRegistryError, NotFound, Unavailable, nearest
+from .errors import Corrupted, InvalidInput, ModelRegistryError, NotFound, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,15 +210,14 @@ def _stored_path(manifest: Manifest) -> str:
 @contextmanager
 def _imported(workspace: Workspace, tree: Tree) -> Iterator[tuple[Manifest, str]]:
     """Keep a tree's files, pinned against every clean-up until the version is recorded or the registration failed."""
-    manifest = workspace.store.import_tree(tree, workspace.progress)
-    pin = workspace.catalog.pin({manifest.digest, *(file.digest for file in manifest.files)})
+    pins: list[str] = []
     try:
-        if not workspace.store.holds(manifest):
-            raise Unavailable("The files were removed from the store meanwhile; nothing was registered. Try again.")
-        yield manifest, pin
+        manifest = workspace.store.import_tree(tree, workspace.progress, hold=lambda names: pins.append(workspace.catalog.pin(names)))
+        yield manifest, pins[0]
     except BaseException:
-        with suppress(ModelRegistryError):  # the first error is the one to say; a pin that stays goes with its process
-            workspace.catalog.unpin(pin)
+        for pin in pins:
+            with suppress(ModelRegistryError):  # the first error is the one to say; a pin that stays goes with its process
+                workspace.catalog.unpin(pin)
         raise
 
 
@@ -317,18 +316,16 @@ def audited_path(workspace: Workspace, model: Model, *, trust: bool) -> str:
     """
     import os
 
-    from .storage import damaged_files
     from .trust import audit, scan_tree
 
     manifest = workspace.manifest_of(model)
-    view = workspace.store.view(manifest)
-    damaged = damaged_files(view, manifest)
-    if damaged:
+    if damaged := workspace.store.damaged(manifest):
         raise Corrupted(
             f"{model.name}:{model.version} is damaged in the store: {', '.join(damaged[:3])}. Register the same files again to mend it."
         )
+    path = os.path.join(workspace.store.view(manifest), manifest.root)
     audit(scan_tree(workspace.store.open_tree(manifest)), f"{model.name}:{model.version}", is_trusted=trust)
-    return os.path.join(view, manifest.root)
+    return path
 
 
 def list_audit(workspace: Workspace, command: ListAudit) -> list[AuditRow]:

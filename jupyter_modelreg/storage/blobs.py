@@ -15,15 +15,24 @@ import time
 
 from blake3 import blake3
 
-from ..errors import Conflict, Corrupted, Unavailable
+from ..errors import Conflict, Corrupted, InvalidInput, Unavailable
 from ..folders import make_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import BinaryIO
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+    from typing import BinaryIO, Protocol
+
+    from _typeshed import ReadableBuffer
 
     Written = tuple[str, str, int]  # private name, digest, length
+
+    class Hasher(Protocol):
+        """Something that is fed with a file's bytes, in order."""
+
+        def update(self, data: ReadableBuffer, /) -> object: ...
+
 
 STEP_BYTES = 8 << 20  # what is hashed is still in the processor's cache from being copied
 SMALL_BYTES = 4 << 20
@@ -45,9 +54,9 @@ class Staging:
     files cost one flush of the disk instead of a thousand.
     """
 
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self.folder = os.path.join(root, "tmp", secrets.token_hex(8))
+    def __init__(self, root: str, *, flushes: bool = True) -> None:
+        self._root, self._flushes = root, flushes
+        self.folder = os.path.join(root, "tmp", f"{secrets.token_hex(8)}-{os.getpid()}")
         self._waiting: list[tuple[str, str]] = []
 
     def __enter__(self) -> Staging:
@@ -59,8 +68,10 @@ class Staging:
     def __exit__(self, *_: object) -> None:
         remove_folder(self.folder)
 
-    def copy_file(self, source: int, what: str, advance: Callable[[int], None]) -> Written:
+    def copy_file(self, source: int, what: str, advance: Callable[[int], None], *, beside: Hasher | None = None) -> Written:
         """Copy an open regular file; return its private name, digest and length. Messages call it `what`.
+
+        `beside` is fed with the same bytes.
 
         Raises
         ------
@@ -70,22 +81,67 @@ class Staging:
         before, name = os.fstat(source), self._new_name()
         target = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
         try:
-            digest, size = copy_and_hash(source, target, before.st_size, advance)
+            digest, size = copy_and_hash(source, target, before.st_size, advance, beside=beside)
         finally:
             os.close(target)
-        after = os.fstat(source)
-        if size != before.st_size or (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
-            raise Conflict(f"{what} changed while it was read; nothing was registered. Try again when it rests.")
+        _check_rested(before, os.fstat(source), size, what)
         return name, digest, size
 
-    def write_stream(self, stream: BinaryIO, advance: Callable[[int], None]) -> Written:
-        """Write what a stream gives; return the private name, digest and length."""
+    def link_file(self, source: int, local: str, advance: Callable[[int], None], *, beside: Hasher | None = None) -> Written:
+        """Give an open regular file a private name; return it with the file's digest and length. Nothing is copied.
+
+        Raises
+        ------
+        Conflict
+            If it changes while it is hashed, or its name leads elsewhere meanwhile.
+        InvalidInput
+            If it lies on another disk.
+        """
+        before, name = os.fstat(source), self._new_name()
+        try:
+            os.link(local, name, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (*_NO_LINKS, errno.EXDEV):
+                raise
+            raise InvalidInput(f"{local} cannot be linked into {self._root}: {error.strerror}. Copy it: leave out --transfer.") from None
+        digest = hash_file(name) if beside is None else hash_beside(source, before.st_size, beside)
+        after = os.stat(name)
+        _check_rested(before, after, after.st_size if os.path.samestat(before, after) else -1, local)
+        advance(before.st_size)
+        return name, digest, before.st_size
+
+    def copy_ranges(self, source: int, ranges: list[tuple[int, int]]) -> tuple[str, str]:
+        """Copy stretches of an open file, offset and length each, into one private file; return its name and digest."""
+        name, hasher = self._new_name(), blake3()
+        target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        try:
+            for offset, size in ranges:
+                data = os.pread(source, size, offset)
+                _write_all(target, data)
+                hasher.update(data)
+        finally:
+            os.close(target)
+        return name, hasher.hexdigest()
+
+    @contextlib.contextmanager
+    def packing(self) -> Iterator[Pack]:
+        """Give a blob to which small files are added one after another; its name and digest are known when the context ends."""
+        pack = Pack(self._new_name())
+        try:
+            yield pack
+        finally:
+            pack.close()
+
+    def write_stream(self, stream: BinaryIO, advance: Callable[[int], None], *, beside: Hasher | None = None) -> Written:
+        """Write what a stream gives; return the private name, digest and length. `beside` is fed with the same bytes."""
         name, hasher, size = self._new_name(), blake3(), 0
         target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
         try:
             while data := stream.read(SMALL_BYTES):
                 _write_all(target, data)
                 hasher.update(data)
+                if beside:
+                    beside.update(data)
                 size += len(data)
                 advance(len(data))
         finally:
@@ -96,21 +152,35 @@ class Staging:
         """Plan to give a private file its final name."""
         self._waiting.append((name, target))
 
-    def publish(self) -> None:
+    def publish(self, is_sound: Callable[[str], bool] | None = None) -> None:
         """Flush everything that waits, then give it its final names, then flush the folders.
 
-        What a final name holds already is checked, not written again; a damaged file is replaced.
+        What a final name holds already is checked by `is_sound`, not written again; a damaged file is replaced.
         """
-        fresh = [(name, target) for name, target in self._waiting if not _is_kept(target)]
-        folders = {folder for _, target in self._waiting for folder in self._way_to(target)}
-        for name, target in fresh:
-            make_folder(os.path.dirname(target))
+        is_kept = is_sound or _is_kept
+        fresh = [(name, target) for name, target in dict(self._waiting).items() if not is_kept(target)]
+        parents = {os.path.dirname(target) for _, target in fresh}
+        made = [path for path in parents if not os.path.isdir(path)]
+        for path in {os.path.dirname(path) for path in parents}:
+            make_folder(path)
+        for path in made:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+        for name, _ in fresh:
             os.chmod(name, 0o444)
-        _flush([name for name, _ in fresh])
+        if self._flushes:
+            _flush([name for name, _ in fresh])
         for name, target in fresh:
-            _give_name(name, target)
-        # Also where nothing is new: another process may have made a name a moment ago and not flushed it yet.
-        _flush(sorted(folder for folder in folders if os.stat(folder).st_mtime > time.time() - SETTLED_SECONDS))
+            _give_name(name, target, is_kept)
+        if self._flushes:
+            self._flush_folders()
+        self._waiting = []
+
+    def _flush_folders(self) -> None:
+        """Flush the names, also where nothing is new: another process may have made one a moment ago and not flushed it yet."""
+        folders = {folder for _, target in self._waiting for folder in self._way_to(target)}
+        horizon = time.time() - SETTLED_SECONDS
+        _flush(sorted(folder for folder in folders if os.stat(folder).st_mtime > horizon))
 
     def _way_to(self, target: str) -> list[str]:
         folder = os.path.dirname(target)
@@ -118,6 +188,61 @@ class Staging:
 
     def _new_name(self) -> str:
         return os.path.join(self.folder, secrets.token_hex(8))
+
+
+class Pack:
+    """One blob of many small files. A thread hashes and writes while the next are read."""
+
+    def __init__(self, name: str) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.name, self.digest, self.size_bytes = name, "", 0
+        self._target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        self._hasher, self._waiting, self._waiting_bytes = blake3(), list[bytes](), 0
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
+
+    def write(self, content: bytes) -> None:
+        """Add a file's content."""
+        self._waiting.append(content)
+        self._waiting_bytes += len(content)
+        self.size_bytes += len(content)
+        if self._waiting_bytes >= STEP_BYTES:
+            self._hand_over()
+
+    def close(self) -> None:
+        """Write what waits; raises what writing raised."""
+        try:
+            self._hand_over()
+            if self._writing:
+                self._writing.result()
+        finally:
+            self._thread.shutdown()
+            os.close(self._target)
+        self.digest = self._hasher.hexdigest()
+
+    def _hand_over(self) -> None:
+        if self._writing:
+            self._writing.result()
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        self._writing = self._thread.submit(self._write, waiting, self.size_bytes)
+
+    def _write(self, contents: list[bytes], end: int) -> None:
+        data = b"".join(contents)
+        _write_all(self._target, data)
+        self._hasher.update(data)
+        _start_writing(self._target, end - len(data), len(data))
+
+
+def is_at_work(name: str) -> bool:
+    """Say whether the process that made a private folder may still use it. One on another machine is not known; its folder is kept by its age."""
+    try:
+        os.kill(int(name.rpartition("-")[2]), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class storing:
@@ -174,8 +299,25 @@ def _use_own_threads() -> None:
 os.register_at_fork(after_in_child=_use_own_threads)
 
 
-def copy_verified(blob: str, folder: int, name: str, digest: str, what: str) -> None:
-    """Copy a blob to `name` in an open folder; it gets that name only when the bytes match the digest.
+def hash_beside(handle: int, size: int, beside: Hasher) -> str:
+    """Return the BLAKE3 of an open file, and feed another hasher with the same bytes."""
+    import mmap
+
+    hasher = blake3(max_threads=_threads)
+    for offset in range(0, size, STEP_BYTES):
+        with mmap.mmap(handle, min(STEP_BYTES, size - offset), access=mmap.ACCESS_READ, offset=offset) as view:
+            hasher.update(view)
+            beside.update(view)
+    return str(hasher.hexdigest())
+
+
+def _check_rested(before: os.stat_result, after: os.stat_result, size: int, what: str) -> None:
+    if size != before.st_size or (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
+        raise Conflict(f"{what} changed while it was read; nothing was registered. Try again when it rests.")
+
+
+def copy_verified(slices: list[tuple[str, int, int]], folder: int, name: str, digest: str, what: str) -> None:
+    """Copy slices of files, path, offset and length each, to `name` in an open folder; it gets that name only when the bytes match the digest.
 
     Raises
     ------
@@ -186,41 +328,77 @@ def copy_verified(blob: str, folder: int, name: str, digest: str, what: str) -> 
     """
     scratch = f".{secrets.token_hex(8)}.part"
     try:
-        source = os.open(blob, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise Corrupted(f"{what} is missing from the store ({digest[:12]}…).") from None
-    try:
         copy = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
         try:
-            found, _ = copy_and_hash(source, copy, os.fstat(source).st_size, lambda _: None)
+            found = copy_slices(slices, copy, what)
         finally:
             os.close(copy)
         if found != digest:
             raise Corrupted(f"{what} is damaged in the store: its bytes are {found[:12]}…, not {digest[:12]}….")
         _name_in(folder, scratch, name)
     finally:
-        os.close(source)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(scratch, dir_fd=folder)
 
 
-def copy_and_hash(source: int, target: int, size: int, advance: Callable[[int], None]) -> tuple[str, int]:
+def copy_slices(slices: list[tuple[str, int, int]], target: int, what: str) -> str:
+    """Copy slices of files, one after another, to an open file; return the digest of what was written.
+
+    Raises
+    ------
+    Corrupted
+        If one of the files is missing.
+    """
+    hasher, at = blake3(), 0
+    for path, offset, size in slices:
+        try:
+            source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Corrupted(f"{what} is missing from the store ({os.path.basename(path)[:12]}…).") from None
+        try:
+            if len(slices) == 1 and offset == 0 and os.fstat(source).st_size == size:
+                return copy_and_hash(source, target, size, lambda _: None)[0]
+            at += _copy_slice(source, target, offset, at, size, hasher)
+        finally:
+            os.close(source)
+    return str(hasher.hexdigest())
+
+
+def _copy_slice(source: int, target: int, offset: int, at: int, size: int, hasher: blake3) -> int:
+    done = 0
+    while done < size and (data := os.pread(source, min(SMALL_BYTES, size - done), offset + done)):
+        _pwrite_all(target, data, at + done)
+        hasher.update(data)
+        done += len(data)
+    return done
+
+
+def _pwrite_all(handle: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(handle, view, offset)
+        view, offset = view[count:], offset + count
+
+
+def copy_and_hash(source: int, target: int, size: int, advance: Callable[[int], None], *, beside: Hasher | None = None) -> tuple[str, int]:
     """Copy from one open file to another; return the digest of what was written and its length.
 
-    `size` is what is expected; a source that goes on behind it is not read to its end.
+    `size` is what is expected; a source that goes on behind it is not read to its end. `beside` is fed with the same bytes.
     """
     if size > SMALL_BYTES:
-        return _copy_and_hash_large(source, target, size, advance)
+        return _copy_and_hash_large(source, target, size, advance, beside)
     hasher, done = blake3(), 0
     while done <= size and (data := os.read(source, size - done + 1)):
         _write_all(target, data)
         hasher.update(data)
+        if beside:
+            beside.update(data)
         done += len(data)
         advance(len(data))
     return hasher.hexdigest(), done
 
 
-def _copy_and_hash_large(source: int, target: int, size: int, advance: Callable[[int], None]) -> tuple[str, int]:
+def _copy_and_hash_large(source: int, target: int, size: int, advance: Callable[[int], None], beside: Hasher | None) -> tuple[str, int]:
     """Copy in steps while a thread hashes the pages that were written."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -230,7 +408,7 @@ def _copy_and_hash_large(source: int, target: int, size: int, advance: Callable[
         while done <= size and (copied := _copy_step(source, target, done)):
             if hashing:
                 hashing.result()
-            hashing = thread.submit(_hash_range, hasher, target, done, copied)
+            hashing = thread.submit(_hash_range, hasher, beside, target, done, copied)
             done += copied
             advance(copied)
         if hashing:
@@ -239,7 +417,11 @@ def _copy_and_hash_large(source: int, target: int, size: int, advance: Callable[
 
 
 def _copy_step(source: int, target: int, offset: int) -> int:
-    """Copy one step, in the kernel where it can; return the bytes copied, 0 at the end of the file."""
+    """Copy one step, in the kernel where it can; return the bytes copied, 0 at the end of the file. Holes stay holes."""
+    hole = _hole_bytes(source, offset)
+    if hole >= STEP_BYTES:
+        os.ftruncate(target, offset + STEP_BYTES)
+        return STEP_BYTES
     done = 0
     while done < STEP_BYTES:
         try:
@@ -255,19 +437,31 @@ def _copy_step(source: int, target: int, offset: int) -> int:
     return done
 
 
+def _hole_bytes(source: int, offset: int) -> int:
+    """Return how far from here on a file holds nothing but a hole; 0 where the system does not say."""
+    if not hasattr(os, "SEEK_DATA"):
+        return 0
+    try:
+        return os.lseek(source, offset, os.SEEK_DATA) - offset
+    except OSError as error:  # ENXIO: nothing but a hole, or the end
+        return max(0, os.fstat(source).st_size - offset) if error.errno == errno.ENXIO else 0
+
+
 def _copy_in_kernel(source: int, target: int, count: int, offset: int) -> int:
     if not hasattr(os, "copy_file_range"):
         raise OSError(errno.ENOSYS, "no copy_file_range here")
     return os.copy_file_range(source, target, count, offset, offset)
 
 
-def _hash_range(hasher: blake3, handle: int, offset: int, size: int) -> None:
+def _hash_range(hasher: blake3, beside: Hasher | None, handle: int, offset: int, size: int) -> None:
     import mmap
 
     _start_writing(handle, offset, size)
     # blake3 releases the interpreter's lock, so the next step is copied meanwhile.
     with mmap.mmap(handle, size, access=mmap.ACCESS_READ, offset=offset) as view:
         hasher.update(view)
+        if beside:
+            beside.update(view)
 
 
 def _start_writing(handle: int, offset: int, size: int) -> None:
@@ -297,6 +491,11 @@ def _flush(names: list[str]) -> None:
             os.close(handle)
 
 
+def flush_tree(folder: str) -> None:
+    """Make a folder and all in it survive a power cut."""
+    _flush([os.path.join(place, name) for place, _, names in os.walk(folder) for name in ("", *names)])
+
+
 def _sync_file_system(name: str) -> bool:
     """Call syncfs(2); False where the system has none, or the file system is FUSE, whose server is not told of it."""
     import ctypes
@@ -316,20 +515,16 @@ def _sync_file_system(name: str) -> bool:
 
 
 def _is_kept(target: str) -> bool:
-    """Say whether a final name holds what it says; its age begins anew, so that no collection takes it meanwhile."""
+    """Say whether a final name holds what it says."""
     try:
-        is_whole = hash_file(target) == os.path.basename(target)
-        if is_whole:
-            with contextlib.suppress(PermissionError):  # another user's blob, in a shared store
-                os.utime(target)
+        return hash_file(target) == os.path.basename(target)
     except FileNotFoundError:
         return False
-    return is_whole
 
 
-def _give_name(name: str, target: str) -> None:
+def _give_name(name: str, target: str, is_kept: Callable[[str], bool]) -> None:
     """Give a flushed file its final name."""
-    if os.path.lexists(target) and not _is_kept(target):
+    if os.path.lexists(target) and not is_kept(target):
         os.replace(name, target)  # a damaged blob is healed by registering its content again
         return
     try:
@@ -363,4 +558,4 @@ def remove_folder(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-__all__ = ["Staging", "copy_verified", "digest_path", "hash_file", "remove_folder", "storing"]
+__all__ = ["Staging", "copy_slices", "copy_verified", "digest_path", "flush_tree", "hash_file", "is_at_work", "remove_folder", "storing"]

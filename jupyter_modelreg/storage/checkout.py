@@ -70,13 +70,13 @@ class Checkout:
                 raise self._in_the_way(place)
         return True
 
-    def write(self, blob: str, path: str, item: ManifestFile) -> None:
-        """Copy a blob to a path that `has` said is free.
+    def write(self, slices: list[tuple[str, int, int]], path: str, item: ManifestFile) -> None:
+        """Copy slices of files on this machine to a path that `has` said is free.
 
         Raises
         ------
         Corrupted
-            If the blob does not match its digest.
+            If together they do not match the file's digest.
         Conflict
             If something came into the way meanwhile.
         Unavailable
@@ -85,7 +85,7 @@ class Checkout:
         place = os.path.join(self._folder, path)
         with self._translated(place), self._opened_parent(path) as (parent, name):
             try:
-                copy_verified(blob, parent, name, item.digest, item.path)
+                copy_verified(slices, parent, name, item.digest, item.path)
                 self._written.append(path)
             except FileExistsError:
                 if not self.has(path, item):  # else another download of the same was quicker

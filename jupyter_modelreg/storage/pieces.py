@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from ..errors import Corrupted
+from ..errors import Corrupted, NotFound, nearest
 from ..tensors import header_end, parse_header
 
 TYPE_CHECKING = False
@@ -190,6 +190,33 @@ def _tensor_digests(pieces: list[Piece]) -> dict[str, str]:
     return {name: found[0] if len(found) == 1 else blake3("".join(found).encode()).hexdigest() for name, found in blocks.items()}
 
 
+def read_tensor(store: Store, manifest: Manifest, path: str, name: str) -> tuple[Tensor, bytes]:
+    """Return one tensor of a kept safetensors file and its bytes, checked; nothing else of the file is read but its header.
+
+    Raises
+    ------
+    NotFound
+        If there is no such file, its pieces are not known here, or it holds no such tensor.
+    Corrupted
+        If what is read does not match its hash.
+    """
+    tree = store.open_tree(manifest)
+    pieces = next((store.pieces(item) for item in manifest.files if item.path == path), None)
+    if pieces is None:
+        raise NotFound(f"{path} of {manifest.root} is no safetensors file whose tensors can be read one by one.")
+    header = _read_header(tree, path, pieces[0].size_bytes)
+    tensor = next((tensor for tensor in header if tensor.name == name), None)
+    if tensor is None:
+        raise NotFound(f'{path} holds no tensor "{name}".{nearest(name, [tensor.name for tensor in header])}')
+    with tree.open(path) as stream:
+        wanted = [piece for piece in pieces[1:] if piece.name == name]
+        stream.seek(wanted[0].offset if wanted else 0)
+        parts = [stream.read(piece.size_bytes) for piece in wanted]
+    if any(blake3(part).hexdigest() != piece.digest for part, piece in zip(parts, wanted, strict=True)):
+        raise Corrupted(f'"{name}" of {path} is damaged in the store. Register its content again to mend it.')
+    return tensor, b"".join(parts)
+
+
 def count_bytes(store: Store, manifests: Iterable[Manifest]) -> tuple[int, int]:
     """Return how many bytes versions have together, and how many are left when each file, and each tensor that is known, counts once."""
     total, seen = 0, set[str]()
@@ -209,4 +236,4 @@ def _blocks(size: int) -> Iterator[int]:
         size -= BLOCK_BYTES
 
 
-__all__ = ["Piece", "PieceHasher", "count_bytes", "describe_tensors", "find_pieces", "format_pieces", "parse_pieces"]
+__all__ = ["Piece", "PieceHasher", "count_bytes", "describe_tensors", "find_pieces", "format_pieces", "parse_pieces", "read_tensor"]

@@ -149,9 +149,9 @@ class StoreSuite:
     def test_collecting_frees_what_no_version_names_and_nothing_that_is_young(self, tmp_path: Path) -> None:
         store = self.make_store(tmp_path)
         kept, gone = store.import_tree(GivenTree({"a": b"one", "b": b"both"})), store.import_tree(GivenTree({"a": b"two", "b": b"both"}))
-        assert store.collect({kept.digest}) == 0
+        assert store.remove(store.garbage({kept.digest})) == 0
         assert store.holds(gone)
-        assert store.collect({kept.digest}, grace_seconds=NOW) > len(b"two")
+        assert store.remove(store.garbage({kept.digest}, grace_seconds=NOW)) > len(b"two")
         again = self.make_store(tmp_path)
         assert again.verify(kept) == []
         assert again.verify(gone) == ["a"]

@@ -14,9 +14,11 @@ from importlib import import_module
 from pathlib import Path
 
 from jupyter_modelreg.commands.model import CreateModel, DeleteModel
+from jupyter_modelreg.commands.store import CleanStore
 from jupyter_modelreg.entities.model import Model
 from jupyter_modelreg.errors import ModelRegistryError, NotFound
 from jupyter_modelreg.models import create_model, delete_model
+from jupyter_modelreg.stores import clean_store
 from jupyter_modelreg.workspace import Workspace, open_workspace
 
 from .processes import ask
@@ -113,7 +115,6 @@ class Registry:
         self.kept: dict[tuple[str, str], str] = {}  # name and version -> content
         self.gone: set[tuple[str, str]] = set()
         self.doubtful: set[tuple[str, str]] = set()  # being deleted when the process died
-        self.grace_seconds = 0.02  # of clean-ups, while other processes register
         self.acknowledged = 0
         self.others: Counter[str] = Counter()
 
@@ -178,7 +179,7 @@ class Registry:
 
     def clean_here(self) -> int:
         workspace = self.open()
-        clean(workspace, grace_seconds=-1)
+        clean(workspace)
         return litter(workspace, self.home / "store")
 
 
@@ -203,18 +204,18 @@ def is_whole(workspace: Workspace, model: Model) -> bool:
         return False
 
 
-def clean(workspace: Workspace, *, grace_seconds: float) -> None:
-    """Remove from the store what no version names."""
-    with workspace.catalog.frozen() as live:
-        workspace.store.collect(live, grace_seconds=grace_seconds)
+def clean(workspace: Workspace) -> None:
+    """Remove from the store what no version names, however young it is."""
+    clean_store(workspace, CleanStore(grace="0s"))
 
 
 def litter(workspace: Workspace, store: Path) -> int:
     """Return how many files in a store belong to no version."""
-    manifests = [workspace.store.load_manifest(digest) for digest in workspace.catalog.live_digests()]
-    named = {item.digest for manifest in manifests for item in manifest.files} | {manifest.digest for manifest in manifests}
-    stored = [name for kind in ("blobs", "manifests") for _, _, names in os.walk(store / kind) for name in names]
-    return len(list((store / "tmp").iterdir())) + sum(name not in named for name in stored)
+    live = workspace.catalog.live_digests()
+    named = live.union(*(workspace.store.names_of(workspace.store.load_manifest(digest)) for digest in live))
+    kept = [name for kind in ("blobs", "manifests", "parts", "pieces") for _, _, names in os.walk(store / kind) for name in names]
+    views = os.listdir(store / "views") if (store / "views").exists() else []
+    return len(os.listdir(store / "tmp")) + sum(name not in named for name in kept) + sum(name not in live for name in views)
 
 
 def settled(registry: Registry) -> Counts:

@@ -42,7 +42,7 @@ def write_late(store: LocalStore, out: Path, item: ManifestFile, path: str, mean
     with Checkout(str(out)) as target:
         assert not target.has(path, item)
         meanwhile()
-        target.write(store.blob_path(item.digest), path, item)
+        target.write([(store.blob_path(item.digest), 0, item.size_bytes)], path, item)
 
 
 def test_folders_are_made_and_files_are_the_persons_own(store: LocalStore, manifest: Manifest, out: Path) -> None:

@@ -79,7 +79,7 @@ def check_collection(home: Path) -> None:
     """Check that one collection removes everything that killed processes left."""
     workspace = open_workspace()
     with workspace.catalog.frozen() as live:
-        workspace.store.collect(live, grace_seconds=-1)
+        workspace.store.remove(workspace.store.garbage(live, grace_seconds=-1))
     manifests = [workspace.store.load_manifest(digest) for digest in live]
     assert list((home / "store" / "tmp").iterdir()) == []
     kept = {path.name for path in (home / "store" / "blobs").rglob("*") if path.is_file()}
@@ -228,7 +228,7 @@ def test_collecting_beside_registering_takes_nothing_that_is_used(model: Path, h
         workspace.catalog.delete_model("churn")
         while time.monotonic() < last:
             with workspace.catalog.frozen() as live:
-                workspace.store.collect(live, grace_seconds=0.02)
+                workspace.store.remove(workspace.store.garbage(live, grace_seconds=0.02))
 
     assert [end(child) for child in [in_child(churn), in_child(churn), in_child(collect)]] == [0, 0, 0]
     workspace = open_workspace()

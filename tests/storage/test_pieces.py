@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import tracemalloc
 from pathlib import Path
@@ -14,7 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
-from jupyter_modelreg.storage.pieces import BLOCK_BYTES, Piece, PieceHasher, find_pieces, format_pieces, parse_pieces
+from jupyter_modelreg.errors import Corrupted, NotFound
+from jupyter_modelreg.sources.local import open_local
+from jupyter_modelreg.storage import LocalStore
+from jupyter_modelreg.storage.pieces import (
+    BLOCK_BYTES,
+    Piece,
+    PieceHasher,
+    count_bytes,
+    find_pieces,
+    format_pieces,
+    parse_pieces,
+    read_tensor,
+)
+from jupyter_modelreg.trees import Manifest
 from tests.trust.hostile import MADE, safetensors, tensor
 
 NAMES = st.text(min_size=1, max_size=8).filter(lambda name: name != "__metadata__")
@@ -133,3 +147,43 @@ def test_other_files_are_not_looked_into() -> None:
 def test_kept_pieces_that_are_damaged_are_told(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_pieces(text)
+
+
+def kept(store: LocalStore, path: Path, **tensors: np.ndarray) -> Manifest:
+    """Register a file of tensors."""
+    path.parent.mkdir(exist_ok=True)
+    save_file(tensors, path)
+    return store.import_tree(open_local(str(path)))
+
+
+def blob_of(store: LocalStore, manifest: Manifest) -> Path:
+    blob = Path(store.blob_path(manifest.files[0].digest))
+    blob.chmod(0o644)
+    return blob
+
+
+def test_one_tensor_is_read_and_checked_without_the_rest(store: LocalStore, tmp_path: Path) -> None:
+    weights = np.arange((BLOCK_BYTES + 40) // 8, dtype="f8")
+    manifest = kept(store, tmp_path / "m.safetensors", a=np.ones(3, "i2"), empty=np.zeros((0, 2)), w=weights)
+    tensor, content = read_tensor(store, manifest, "m.safetensors", "w")
+    assert (tensor.dtype, tensor.shape, content) == ("F64", [len(weights)], weights.tobytes())
+    assert read_tensor(store, manifest, "m.safetensors", "empty")[1] == b""
+    with pytest.raises(NotFound, match=r'm\.safetensors holds no tensor "ww"\. Did you mean "w"'):
+        read_tensor(store, manifest, "m.safetensors", "ww")
+    with pytest.raises(NotFound, match=r"other of m\.safetensors is no safetensors file"):
+        read_tensor(store, manifest, "other", "w")
+    with blob_of(store, manifest).open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)  # the bytes of "a", the smallest type
+        stream.write(b"\xff")
+    assert read_tensor(store, manifest, "m.safetensors", "w")[1] == weights.tobytes()
+    with pytest.raises(Corrupted, match=r'"a" of m\.safetensors is damaged'):
+        read_tensor(store, manifest, "m.safetensors", "a")
+
+
+def test_a_tensor_that_versions_share_counts_once(store: LocalStore, tmp_path: Path) -> None:
+    first = kept(store, tmp_path / "1" / "m.safetensors", a=np.ones(1000), b=np.zeros(1000))
+    second = kept(store, tmp_path / "2" / "m.safetensors", a=np.ones(1000), b=np.full(1000, 2.0))
+    (tmp_path / "notes").write_bytes(b"words")
+    notes = store.import_tree(open_local(str(tmp_path / "notes")))
+    header = first.size_bytes - 16_000
+    assert count_bytes(store, [first, second, notes]) == (2 * first.size_bytes + 5, header + 24_000 + 5)

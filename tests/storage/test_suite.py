@@ -45,7 +45,7 @@ class RemoteSuite(StoreSuite):
         store._files.rm_file(store._path("blobs", digest))
         if content is not None:
             store._files.pipe_file(store._path("blobs", digest), content)
-        write(store._cache.blob_path(digest), content)
+        write(store.cache.blob_path(digest), content)
 
     def test_another_machine_reads_it_without_this_ones_cache(self, tmp_path: Path) -> None:
         url = self.url.format(folder=tmp_path)
@@ -89,7 +89,7 @@ class TestMovedNames(RemoteSuite):
         assert not [path for path in (tmp_path / "store" / "blobs").rglob("*") if path.is_file()]
         monkeypatch.undo()
         store.import_tree(GivenTree({"a": b"one"}))
-        store.collect(set(), grace_seconds=-1)
+        store.remove(store.garbage(set(), grace_seconds=-1))
         assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
 
 

@@ -1,0 +1,208 @@
+"""One tree on its way into a local store: what is new is staged, what is there is relied on, what is small is packed."""
+
+from __future__ import annotations
+
+import io
+import os
+
+from blake3 import blake3
+
+from ..errors import Conflict
+from ..trees import Manifest, ManifestFile
+from .cutting import CUT_FROM_BYTES, stage_pieces
+from .parts import Slice, blobs_of, format_parts, slices_of
+from .pieces import PieceHasher, format_pieces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+
+    from ..trees import Tree, TreeFile
+    from .blobs import Staging
+    from .local import LocalStore
+    from .parts import Parts
+    from .pieces import Piece
+
+SMALL_BYTES = 256 << 10
+PACKED_FROM = 16  # small files of one tree: up to here each is a blob, which loads and tools can map
+_BUFFER_BYTES = 8 << 20
+
+
+class Keeping:
+    """The steps of one registration, in the order of its methods."""
+
+    def __init__(self, store: LocalStore, staging: Staging, tree: Tree, advance: Callable[[int], None], *, is_linked: bool) -> None:
+        self._store, self._staging, self._tree, self._advance, self._is_linked = store, staging, tree, advance, is_linked
+        self._files: dict[str, ManifestFile] = {}
+        self._statuses: dict[str, os.stat_result] = {}
+        self._staged: dict[str, str] = {}  # blob -> private name
+        self._sound: dict[str, bool] = {}  # blobs that were there already
+        self._parts: Parts = {}
+        self._places: dict[str, Slice] = {}
+        self._pieces: dict[str, str] = {}  # blob -> private name of its pieces
+        self._cuts: list[tuple[str, list[Piece]]] = []  # private names of files that are kept as pieces of which some are there
+        self.manifest = Manifest(root=tree.root, is_file=tree.is_file)
+
+    def stage(self, items: list[TreeFile]) -> Manifest:
+        """Read what is not known and write it under private names; return the manifest of all."""
+        new = self._find_known(items)
+        self._store.check_room(self._tree.root, sum(map(self._bytes_needed, new)))
+        small = [item for item in new if 0 < item.size_bytes <= SMALL_BYTES]
+        if len(small) > PACKED_FROM and not self._is_linked:
+            self._pack(small)
+        for item in new:
+            if item.path not in self._files:
+                self._stage_file(item)
+        files = tuple(self._files[item.path] for item in items)
+        self.manifest = self._store.with_digest(Manifest(root=self._tree.root, is_file=self._tree.is_file, files=files))
+        return self.manifest
+
+    def names(self) -> set[str]:
+        """Return every blob that the tree will rely on, those that may take the place of one that goes meanwhile, and the manifest."""
+        return {self.manifest.digest, *blobs_of(self.manifest, self._parts), *(file.digest for file in self._files.values())}
+
+    def settle(self, items: list[TreeFile]) -> None:
+        """Look again, now that nothing we rely on can go: what went or is damaged is staged after all."""
+        self._sound = {}
+        for name, relied in self._cuts:
+            self._cut(name, [piece for piece in relied if not self._is_sound(piece.digest)])
+        for item in items:
+            if not self._is_there(self._files[item.path]):
+                self._parts.pop(self._files[item.path].digest, None)
+                self._stage_file(item)
+        self._private = {blob: os.stat(name) for blob, name in self._staged.items()}
+        for blob, name in self._staged.items():
+            self._staging.keep(name, self._store.blob_path(blob))
+        for blob, name in self._pieces.items():
+            self._staging.keep(name, self._store.pieces_path(blob))
+        if self._parts and self._parts != self._store.kept_parts(self.manifest):
+            self._staging.keep(self._write(format_parts(self._parts)), self._store.parts_path(self.manifest.digest))
+
+    def remember(self) -> None:
+        """Tell the index what was read and written, so that it need not be again."""
+        index = self._store.index
+        index.remember_files((status, self._files[path].digest) for path, status in self._statuses.items())
+        index.remember_places(self._places.items())
+        index.remember_cuts((digest, self.manifest.digest) for digest, slices in self._parts.items() if len(slices) > 1)
+        kept = {blob: os.stat(self._store.blob_path(blob)) for blob in self._staged}
+        index.remember_sound((blob, status) for blob, status in kept.items() if os.path.samestat(status, self._private[blob]))
+
+    # --- what is there ------------------------------------------------------------------------------------------------
+
+    def _find_known(self, items: list[TreeFile]) -> list[TreeFile]:
+        """Take files that rest since they were hashed from the index; return the others."""
+        for item in items:
+            local = self._tree.local_path(item.path)
+            if local is not None:
+                try:
+                    self._statuses[item.path] = os.lstat(local)
+                except OSError:  # opening it will say what is wrong
+                    continue
+        known = self._store.index.digests(self._statuses)
+        places = self._store.index.places(known.values())
+        new = []
+        for item in items:
+            digest = known.get(item.path, "")
+            if digest and self._statuses[item.path].st_size == item.size_bytes and self._rely(item, digest, places.get(digest)):
+                self._advance(item.size_bytes)
+            else:
+                new.append(item)
+        return new
+
+    def _rely(self, item: TreeFile, digest: str, place: Slice | None) -> bool:
+        """Say whether content is there, and note where."""
+        file = ManifestFile(path=item.path, size_bytes=item.size_bytes, digest=digest)
+        if not self._store.has_blob(digest, item.size_bytes):
+            slices = [place] if place else self._store.cut_of(digest)
+            if not slices or not self._store.is_content(slices, file):
+                return False
+            self._parts[digest] = slices
+        self._files[item.path] = file
+        return True
+
+    def _is_there(self, file: ManifestFile) -> bool:
+        slices = slices_of(self._parts, file.digest, file.size_bytes)
+        return all(item.blob in self._staged or self._is_sound(item.blob) for item in slices)
+
+    def _is_sound(self, blob: str) -> bool:
+        if blob not in self._sound:
+            self._sound[blob] = self._store.is_sound(blob, is_remembered_enough=True)
+        return self._sound[blob]
+
+    def _bytes_needed(self, item: TreeFile) -> int:
+        """Return what a new file takes on disk: nothing where it is linked, no holes where it has some."""
+        status = self._statuses.get(item.path)
+        return 0 if self._is_linked else min(item.size_bytes, status.st_blocks * 512) if status else item.size_bytes
+
+    # --- what is new --------------------------------------------------------------------------------------------------
+
+    def _stage_file(self, item: TreeFile) -> None:
+        local, staging, beside = self._tree.local_path(item.path), self._staging, PieceHasher(item.size_bytes)
+        what = item.path if self._tree.is_file else f"{item.path} of {self._tree.root}"
+        with self._tree.open(item.path) as stream, self._store.storing(what):
+            if local is None:
+                name, digest, size = staging.write_stream(stream, self._advance, beside=beside)
+            elif self._is_linked:
+                name, digest, size = staging.link_file(stream.fileno(), local, self._advance, beside=None if beside.is_over else beside)
+            else:
+                name, digest, size = staging.copy_file(stream.fileno(), local, self._advance, beside=beside)
+        if size != item.size_bytes:
+            raise self._changed(item, local)
+        self._files[item.path] = ManifestFile(path=item.path, size_bytes=size, digest=digest)
+        pieces = beside.pieces()
+        if pieces and self._store.dedup == "tensor" and size > CUT_FROM_BYTES and not self._store.has_blob(digest, size):
+            relied = [piece for piece in pieces if self._store.has_blob(piece.digest, piece.size_bytes)]
+            self._cuts.append((name, relied))
+            self._parts[digest] = self._cut(name, pieces, {piece.digest for piece in relied})
+        else:
+            self._staged[digest] = name
+        if pieces and not os.path.exists(self._store.pieces_path(digest)):
+            self._pieces[digest] = self._write(format_pieces(pieces))
+
+    def _cut(self, name: str, pieces: list[Piece], there: AbstractSet[str] = frozenset()) -> list[Slice]:
+        """Stage the pieces of a checkpoint that are not there; its private whole goes with the staging."""
+        source = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return stage_pieces(
+                self._staging, source, pieces, lambda private, blob: self._staged.update({blob: private}), there | self._staged.keys()
+            )
+        finally:
+            os.close(source)
+
+    def _pack(self, items: list[TreeFile]) -> None:
+        """Write small files one after another into one blob."""
+        places: dict[str, tuple[int, int]] = {}
+        found = {}
+        with self._staging.packing() as pack:
+            for item in items:
+                content = self._read(item)
+                digest = blake3(content).hexdigest()
+                found[item.path] = digest
+                if digest not in places and not self._store.has_blob(digest, len(content)):
+                    places[digest] = (pack.size_bytes, len(content))
+                    pack.write(content)
+                self._advance(len(content))
+        for item in items:
+            self._files[item.path] = ManifestFile(path=item.path, size_bytes=item.size_bytes, digest=found[item.path])
+        if not places:
+            return
+        self._staged[pack.digest] = pack.name
+        self._places = {digest: Slice(pack.digest, *place) for digest, place in places.items()}
+        self._parts |= {digest: [place] for digest, place in self._places.items()}
+
+    def _read(self, item: TreeFile) -> bytes:
+        with self._tree.open(item.path) as stream:
+            content = stream.read(item.size_bytes + 1)
+        if len(content) != item.size_bytes:
+            raise self._changed(item, self._tree.local_path(item.path))
+        return content
+
+    def _changed(self, item: TreeFile, local: str | None) -> Conflict:
+        return Conflict(f"{local or item.path} changed while it was read; nothing was registered. Try again when it rests.")
+
+    def _write(self, text: bytes) -> str:
+        return self._staging.write_stream(io.BytesIO(text), lambda _: None)[0]
+
+
+__all__ = ["Keeping"]
