@@ -119,6 +119,29 @@ STEPS: list[tuple[str, str, dict[str, Any]]] = [
     ("model", "delete", {"name": "scaler", "version": "2", "yes": True}),
     ("model", "create", {"name": "scaler", "version": "2", "path": "two/weights"}),
     ("model", "create", {"name": "scaler", "path": "two/weights"}),
+    ("model", "export", {"name": "scaler", "version": "3"}),
+    ("model", "export", {"name": "scaler", "version": "3"}),
+    ("model", "export", {"name": "scaler", "path": "nowhere/at/all"}),
+    ("model", "import", {"file": "scaler-3.modelreg"}),
+    ("model", "import", {"file": "scaler-3.modelreg", "name": "carried"}),
+    ("model", "import", {"file": "scaler-3.modelreg", "version": "1"}),
+    ("model", "import", {"file": "scaler-3.modelreg", "name": "no such/name"}),
+    ("model", "import", {"file": "code/score.py"}),
+    ("model", "import", {"file": "nowhere.modelreg"}),
+    ("model", "delete", {"name": "carried", "yes": True}),
+    ("store", "stats", {}),
+    ("store", "verify", {}),
+    ("store", "verify", {"sample": 2}),
+    ("store", "verify", {"repair_from": "nowhere"}),
+    ("model", "create", {"name": "gone", "path": "code"}),
+    ("model", "delete", {"name": "gone", "yes": True}),
+    ("store", "clean", {"grace": "soon", "yes": True}),
+    ("store", "clean", {"grace": "0", "dry_run": True}),
+    ("store", "clean", {"grace": "0", "yes": True}),
+    ("store", "clean", {"grace": "0"}),
+    ("audit", "list", {"max_results": 3}),
+    ("audit", "list", {"model": "scaler"}),
+    ("audit", "list", {"max_results": 0}),
     ("model", "delete", {"name": "copy", "yes": True}),
     ("model", "list", {}),
     ("datastore", "list", {}),
@@ -237,7 +260,18 @@ def _words(noun: str, verb: str, values: dict[str, Any]) -> list[str]:
     return words
 
 
-_VARYING = {"created_at", "last_modified_at", "seconds", "pid", "port", "scoring_uri", "openapi_uri", "primaryKey", "secondaryKey"}
+_VARYING = {
+    "disk_bytes",
+    "created_at",
+    "last_modified_at",
+    "seconds",
+    "pid",
+    "port",
+    "scoring_uri",
+    "openapi_uri",
+    "primaryKey",
+    "secondaryKey",
+}
 
 
 def _scrub(answer: Answer) -> Answer:
