@@ -53,9 +53,17 @@ class Workspace:
     @cached_property
     def store(self) -> Store:
         """The store of files."""
+        from .settings import parse_size
         from .storage import open_store
 
-        return open_store(self.settings.store, os.path.join(self.home, "caches"))
+        return open_store(
+            self.settings.store,
+            os.path.join(self.home, "caches"),
+            durability=self.settings.durability,
+            dedup=self.settings.dedup,
+            quota_bytes=parse_size(self.settings.quota) if self.settings.quota else None,
+            cache_bytes=parse_size(self.settings.cache_limit) if self.settings.cache_limit else None,
+        )
 
     def datastore_path(self, *parts: str) -> str:
         """Return where the default datastore's files lie on this machine."""

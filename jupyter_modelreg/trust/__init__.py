@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 from ..entities.model import Scan
@@ -39,11 +41,10 @@ def scan_tree(tree: Tree) -> Scan:
     blocked        it names something that only an attack uses
     =============  ==============================================================
     """
-    from .formats import VERDICTS, needs_child
+    from .formats import VERDICTS
 
-    files = [(item.path, tree.local_path(item.path)) for item in tree.files()]
-    found = [("not-inspected", [f"{path}: it lies on another machine"]) for path, local in files if local is None]
-    found += _inspect_in_child([(path, local) for path, local in files if local is not None and needs_child(path, local)])
+    with tempfile.TemporaryDirectory(prefix="modelreg-") as scratch:
+        found = list(_inspect_in_child(list(_costly_files(tree, scratch))))
     found.sort(key=lambda item: -VERDICTS.index(item[0]))
     findings = [line for _, lines in found for line in lines]
     return Scan(verdict=found[0][0] if found else "data-only", findings=findings[:MAX_SHOWN])
@@ -66,6 +67,23 @@ def audit(scan: Scan, what: str, *, is_trusted: bool) -> None:
     }[scan.verdict]
     shown = "; ".join(scan.findings[:3]) + (f" and {len(scan.findings) - 3} more" if len(scan.findings) > 3 else "")
     raise UnsafeModel(f"{what} is not loaded: {reason} ({shown}). If you trust whoever made it, add --trust (in Python trust=True).")
+
+
+def _costly_files(tree: Tree, scratch: str) -> Iterator[tuple[str, str]]:
+    """Yield the files that another process must look into, and where they lie; what is no file of its own is copied."""
+    from .formats import needs_child
+
+    for number, item in enumerate(tree.files()):
+        with tree.open(item.path) as stream:
+            if not needs_child(item.path, stream):
+                continue
+            local = tree.local_path(item.path)
+            if local is None:
+                local = os.path.join(scratch, str(number))
+                stream.seek(0)
+                with open(local, "xb") as copy:
+                    shutil.copyfileobj(stream, copy, 4 << 20)
+        yield item.path, local
 
 
 def _inspect_in_child(files: list[tuple[str, str]]) -> Iterator[Finding]:

@@ -49,23 +49,24 @@ _BROKEN = (
 )
 
 
-def needs_child(path: str, local: str) -> bool:
+def needs_child(path: str, stream: Any) -> bool:
     """Say whether a file must be parsed to be judged; plain data is recognised by its first and last bytes alone."""
-    with open(local, "rb") as stream:
-        head = stream.read(HEAD_BYTES)
-        if head[:8] == b"\x93NUMPY\x01\x00" and _PLAIN_NPY.match(head[10 : 10 + int.from_bytes(head[8:10], "little")]):
-            return False
-        if _is_plain_safetensors(path, head, stream):
-            return False
-        is_named = path.lower().endswith(_PICKLE_ENDINGS) or _format_of(path, head) is not None
-        return bool(head) and (is_named or container_of(head) is not None or head[0] in _OPCODES or has_zip_end(stream))
+    head = stream.read(HEAD_BYTES)
+    if head[:8] == b"\x93NUMPY\x01\x00" and _PLAIN_NPY.match(head[10 : 10 + int.from_bytes(head[8:10], "little")]):
+        return False
+    if _is_plain_safetensors(path, head, stream):
+        return False
+    is_named = path.lower().endswith(_PICKLE_ENDINGS) or _format_of(path, head) is not None
+    return bool(head) and (is_named or container_of(head) is not None or head[0] in _OPCODES or has_zip_end(stream))
 
 
 def _is_plain_safetensors(path: str, head: bytes, stream: Any) -> bool:
     """Say whether a file is safetensors with a sound header and surely nothing else: no archive, and no reader of pickles gets beyond its length."""
-    size = os.fstat(stream.fileno()).st_size
+    if not path.lower().endswith(".safetensors"):
+        return False
+    size = stream.seek(0, os.SEEK_END)
     end = header_end(head, size)
-    if not path.lower().endswith(".safetensors") or not 0 < end <= MAX_PLAIN_HEADER_BYTES:
+    if not 0 < end <= MAX_PLAIN_HEADER_BYTES:
         return False
     if not _breaks_as_pickle(head) or container_of(head) or has_zip_end(stream):
         return False

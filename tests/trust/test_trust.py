@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -42,7 +43,7 @@ def test_a_file_that_could_run_code_does_not_pass(name: str, tmp_path: Path) -> 
     path = tmp_path / "model" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(MADE[name])
-    assert needs_child(name, str(path))
+    assert needs_child(name, io.BytesIO(path.read_bytes()))
     verdict, findings = inspect_file(name, str(path))
     assert verdict in ("blocked", "unknown-names", "not-inspected"), findings
     assert findings
@@ -239,9 +240,8 @@ def test_sound_safetensors_pass_whatever_their_first_byte_could_mean(length: int
 
 
 @pytest.mark.parametrize("length", [0x60, 0x68, 0x70, 0x80, 0x88, 0x128, 0x158, 0x170, 0x178])
-def test_most_sound_safetensors_need_no_process_of_their_own(length: int, tmp_path: Path) -> None:
-    (tmp_path / "m.safetensors").write_bytes(padded(length))
-    assert not needs_child("m.safetensors", str(tmp_path / "m.safetensors"))
+def test_most_sound_safetensors_need_no_process_of_their_own(length: int) -> None:
+    assert not needs_child("m.safetensors", io.BytesIO(padded(length)))
 
 
 @pytest.mark.parametrize(
@@ -255,9 +255,8 @@ def test_most_sound_safetensors_need_no_process_of_their_own(length: int, tmp_pa
         ("m.pkl", padded(0x80)),
     ],
 )
-def test_what_may_be_more_than_safetensors_is_inspected_apart(name: str, content: bytes, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
-    assert needs_child(name, str(tmp_path / name))
+def test_what_may_be_more_than_safetensors_is_inspected_apart(name: str, content: bytes) -> None:
+    assert needs_child(name, io.BytesIO(content))
 
 
 def test_what_mlflow_saves_passes(tmp_path: Path) -> None:
