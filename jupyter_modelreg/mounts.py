@@ -47,6 +47,7 @@ class MountRecord(Record):
     source: str = ""
     made: list[str] = []
     former_mode: int | None = None
+    written: dict[str, list[int]] = field(default={}, help="Inode and time of change of each file of a writable copy, in nanoseconds.")
     maker: ProcessIdentity | None = field(default=None, help="Who is making the mount; None once it stands.")
     process: ProcessIdentity | None = field(default=None, help="Who answers what is read from a FUSE mount.")
 
@@ -238,6 +239,9 @@ def _make_copy(workspace: Workspace, record: MountRecord) -> MountRecord:
         workspace.store.checkout(manifest.replace(root=os.path.basename(path)), os.path.dirname(path), workspace.progress)
     for item in manifest.files:
         os.utime(_below(record, item), ns=(record.stamp_ns, record.stamp_ns))
+    if record.mount.mode == "rw_mount":
+        statuses = {item.path: os.lstat(_below(record, item)) for item in manifest.files}
+        record = record.replace(written={path: [status.st_ino, status.st_ctime_ns] for path, status in statuses.items()})
     then = "; model commit registers what it becomes" if record.mount.mode == "rw_mount" else ""
     return _with_reason(record, f"a copy, each file checked against its hash{then}")
 
@@ -316,10 +320,28 @@ def commit_model(workspace: Workspace, command: CommitModel) -> Model:
     name = command.name or parse_model_name(parent)[0]
     described = Model(name=name, path=path, description=command.description, tags=dict(command.tags), stage=command.stage)
     tree = _tree_of(record)
+    _remember_unchanged(workspace, record)
     model = register_model(workspace, described, tree=tree, lineage=Lineage(inputs=[f"azureml:{parent}"]))
     manifest = workspace.manifest_of(model)
     _save(workspace, record.replace(manifest=manifest, mount=record.mount.replace(model=f"{model.name}:{model.version}")))
     return model
+
+
+def _remember_unchanged(workspace: Workspace, record: MountRecord) -> None:
+    """Tell the store which files are as it wrote them, so that they are not read again: none of their times has changed."""
+    from .storage import LocalStore
+    from .storage.remote import RemoteStore
+
+    store = workspace.store.cache if isinstance(workspace.store, RemoteStore) else workspace.store
+    unchanged = []
+    for item in record.manifest.files:
+        with suppress(OSError):
+            status = os.lstat(_below(record, item))
+            times = [status.st_ino, status.st_ctime_ns]
+            if times == record.written.get(item.path) and status.st_mtime_ns == record.stamp_ns and status.st_size == item.size_bytes:
+                unchanged.append((status, item.digest))
+    if isinstance(store, LocalStore):
+        store.index.remember_files(unchanged)
 
 
 def _tree_of(record: MountRecord) -> Tree:

@@ -195,6 +195,23 @@ def test_a_folder_is_copied_out(files: ModelregFileSystem, tmp_path: Path, churn
     assert (tmp_path / "out" / "weights.bin").read_bytes() == WEIGHTS.tobytes()
 
 
+def test_small_files_that_lie_packed_are_read_like_others(models: Any, tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    for number in range(40):
+        pd.DataFrame({"a": [number] * 100}).to_csv(tmp_path / "many" / f"{number}.csv", index=False)
+    models.create_or_update(Model(name="many", path="many"))
+    files = fsspec.filesystem("modelreg")
+    assert pd.read_csv("modelreg://many/1/7.csv")["a"].tolist() == [7] * 100
+    with files.open("many/1/8.csv") as stream:
+        assert stream.size == (tmp_path / "many" / "8.csv").stat().st_size
+        assert (stream.seek(-2, 2), stream.read(), stream.seek(0), stream.readline()) == (stream.size - 2, b"8\n", 0, b"a\n")
+    assert files.cat_file("many/1/9.csv", -4) == b"9\n9\n"
+    assert Path(files.local_path("many/1/39.csv")).read_bytes() == (tmp_path / "many" / "39.csv").read_bytes()
+    assert {path.rpartition("/")[2]: text for path, text in files.cat("many/1/*.csv").items()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "many").iterdir()
+    }
+
+
 def test_a_registry_may_be_named_in_the_options(churn: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELREG_HOME", str(home / "another"))
     assert fsspec.filesystem("modelreg").ls("") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import random
@@ -141,6 +142,7 @@ def cloning(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(["mount", "-o", "loop", str(image), str(folder)], capture_output=True, check=False).returncode:
         pytest.skip(f"{kind} cannot be mounted here")
     yield folder
+    gc.collect()  # the store's index lies there, open
     subprocess.run(["umount", str(folder)], check=True)
 
 
@@ -160,6 +162,26 @@ def test_where_the_file_system_clones_a_view_shares_extents_only(cloning: Path, 
 
 def _record_folder(path: Path) -> str:
     return mounts._folder_of(open_workspace(), str(path))
+
+
+@pytest.mark.parametrize("kind", ["auto", "fuse"])
+def test_small_files_that_lie_packed_are_shown_like_others(models: Any, tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    if kind == "fuse":
+        request.getfixturevalue("fuse")
+    folder = tmp_path / "many"
+    (folder / "sub").mkdir(parents=True)
+    for number in range(40):
+        (folder / "sub" / f"{number}.txt").write_text(f"{number}\n" * number)
+    models.create_or_update(Model(name="many", path="many"))
+    shown = tmp_path / "shown"
+    for _ in range(2):
+        mount("many", shown, kind=kind)
+        assert contents(shown) == contents(folder)
+        assert (shown / "sub" / "7.txt").stat().st_mode & 0o222 == 0
+        assert unmount(shown).left == []
+    mount("many", shown, mode="rw_mount")
+    assert contents(shown) == contents(folder)
+    unmount(shown)
 
 
 def test_mounts_are_listed(churn: Path, tmp_path: Path) -> None:
@@ -345,6 +367,23 @@ def test_a_changed_file_of_the_same_length_and_time_zone_is_seen(churn: Path, tm
     os.utime(tmp_path / "draft" / "data" / "deep" / "train.csv")  # touched, not changed
     with pytest.raises(Conflict, match="nothing to commit"):
         commit("draft")
+
+
+def test_unchanged_files_are_not_read_to_commit_the_others(churn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draft = tmp_path / "draft"
+    mount("churn", draft, mode="rw_mount")
+    (draft / "empty").write_text("changed")
+    os.utime(draft / "data" / "deep" / "train.csv", ns=(0, 0))
+    later = time.time_ns() + 10**10
+    monkeypatch.setattr(time, "time_ns", lambda: later)  # the files have rested
+    workspace = open_workspace()
+    seen = {path: os.stat(draft / path) for path in ("big.bin", "empty", "data/deep/train.csv")}
+    mounts._remember_unchanged(workspace, mounts.read_record(_record_folder(draft)))  # type: ignore[arg-type]
+    known = workspace.store.index.digests(seen)  # type: ignore[attr-defined]
+    digests = {item.path: item.digest for item in MLClient().models.get("churn", "1").files}
+    assert known == {"big.bin": digests["big.bin"]}
+    assert commit(draft).version == "2"
+    assert contents(draft)["empty"] == b"changed"
 
 
 def test_changes_that_are_not_committed_are_not_dropped_unasked(churn: Path, tmp_path: Path) -> None:
@@ -582,6 +621,12 @@ def test_checksums_are_those_that_other_tools_work_out(churn: Path, models: Any,
     if shutil.which("sha256sum"):
         assert subprocess.run(["sha256sum", "-c", "--quiet"], input=said, text=True, cwd=churn, check=False).returncode == 0
     assert said.splitlines() == [f"{item.sha256}  {item.path}" for item in sums]
+
+
+def test_a_checksum_that_was_worked_out_is_not_worked_out_again(churn: Path, models: Any, home: Path) -> None:
+    before = models.checksums("churn", "1")
+    shutil.rmtree(home / "store" / "blobs")
+    assert models.checksums("churn", "1") == before
 
 
 def test_a_with_block_mounts_and_unmounts(churn: Path, models: Any, tmp_path: Path) -> None:
