@@ -57,7 +57,7 @@ def create_model(workspace: Workspace, command: CreateModel) -> Model:
     model = describe_model(command)
     if not model.name or not model.path:
         raise InvalidInput("Please provide either --file/-f or --name/-n and --path/-p.", key="path")
-    return register_model(workspace, model)
+    return register_model(workspace, model, transfer=command.transfer)
 
 
 def describe_model(command: CreateModel, body: IO[str] | None = None) -> Model:
@@ -82,7 +82,9 @@ def describe_model(command: CreateModel, body: IO[str] | None = None) -> Model:
     return described.replace(**given, tags={**described.tags, **flags.tags})
 
 
-def register_model(workspace: Workspace, model: Model, *, tree: Tree | None = None, lineage: Lineage | None = None) -> Model:
+def register_model(
+    workspace: Workspace, model: Model, *, tree: Tree | None = None, lineage: Lineage | None = None, transfer: str = "copy"
+) -> Model:
     """Register what an entity describes; see :func:`create_model`.
 
     A model without a name is registered under one made from its content, as Azure ML does for inline models. `tree` holds
@@ -90,17 +92,38 @@ def register_model(workspace: Workspace, model: Model, *, tree: Tree | None = No
     """
     from . import flavors
     from .catalog.names import check_model
-    from .references import parse_reference
+    from .references import LocalPath, parse_reference
 
     if model.name:
         check_model(model)  # before a gigabyte is copied in vain
     _check_datastore(model.datastore)
     reference = parse_reference(model.path or "")
+    if transfer != "copy" and not isinstance(reference, LocalPath):
+        raise InvalidInput(f'Only files on this machine can be kept by {transfer}; leave out --transfer for "{reference}".', key="transfer")
     tree = tree or workspace.open_tree(reference)
     detection = flavors.detect(tree, model.type)
-    with _imported(workspace, tree) as (manifest, pin):
+    with _imported(workspace, tree, is_linked=transfer != "copy") as (manifest, pin):
         named = model if model.name else model.replace(name=f"anonymous-{manifest.digest[:16]}", version="1")
-        return _record(workspace, named.replace(**_source_of(reference, manifest)), detection, manifest, pin, lineage or Lineage(), {})
+        made = _record(workspace, named.replace(**_source_of(reference, manifest)), detection, manifest, pin, lineage or Lineage(), {})
+    if transfer == "move":
+        _remove_moved(tree)
+    return made
+
+
+def _remove_moved(tree: Tree) -> None:
+    """Remove the names that files had before they were moved into the store, and the folders that this leaves empty."""
+    import os
+
+    folders = set()
+    for item in tree.files():
+        local = str(tree.local_path(item.path))
+        os.unlink(local)
+        for _ in item.path.split("/")[1:]:
+            local = os.path.dirname(local)
+            folders.add(local)
+    for folder in sorted(folders, key=len, reverse=True):
+        with suppress(OSError):  # it holds something else
+            os.rmdir(folder)
 
 
 def register_exported(workspace: Workspace, model: Model, tree: Tree, manifest: Manifest) -> Model:
@@ -208,11 +231,13 @@ def _stored_path(manifest: Manifest) -> str:
 
 
 @contextmanager
-def _imported(workspace: Workspace, tree: Tree) -> Iterator[tuple[Manifest, str]]:
+def _imported(workspace: Workspace, tree: Tree, *, is_linked: bool = False) -> Iterator[tuple[Manifest, str]]:
     """Keep a tree's files, pinned against every clean-up until the version is recorded or the registration failed."""
     pins: list[str] = []
     try:
-        manifest = workspace.store.import_tree(tree, workspace.progress, hold=lambda names: pins.append(workspace.catalog.pin(names)))
+        manifest = workspace.store.import_tree(
+            tree, workspace.progress, hold=lambda names: pins.append(workspace.catalog.pin(names)), is_linked=is_linked
+        )
         yield manifest, pins[0]
     except BaseException:
         for pin in pins:

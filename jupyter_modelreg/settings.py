@@ -87,7 +87,7 @@ def load_settings(explicit: Mapping[str, str] | None = None) -> tuple[Settings, 
     )
     for source, values in layers:
         for name in [item.name for item in fields(Settings) if item.name not in found]:
-            value = values(name, found) if callable(values) else values.get(name)
+            value = values(name, found) if callable(values) else values.get(name, "")
             if value or source == "default":
                 found[name], origin[name] = value, f"MODELREG_{name.upper()}" if source == "environment" else source
                 _check_value(name, value, origin[name])

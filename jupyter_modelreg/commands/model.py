@@ -48,6 +48,11 @@ class CreateModel(Command):
     tags: dict[str, str] = field("--tag", default={}, metavar="KEY=VALUE", help="Labels to find it by.")
     stage: str | None = field("-s", default=None, help="Stage of its life, such as Development or Production.")
     datastore: str | None = field(default=None, help="Datastore that receives local files.")
+    transfer: str = field(
+        default="copy",
+        choices=("copy", "move", "link"),
+        help="How local files come into the store: copied; moved, so that they are gone where they were; or linked, which makes them read-only.",
+    )
     set: list[str] = _set()
     no_wait: bool = field(default=False, help="Accepted; registration never waits for a server.")
     registry_name: str | None = _registry()

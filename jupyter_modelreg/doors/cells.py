@@ -302,7 +302,7 @@ def _register_described(magics: ModelRegMagics, command: CreateModel, cell: str 
     model = describe_model(command, body)
     if not model.name or not model.path:
         raise InvalidInput('A model needs "name" and "path".')
-    return register_model(magics.watched(model.name), model)
+    return register_model(magics.watched(model.name), model, transfer=command.transfer)
 
 
 def _register_files(magics: ModelRegMagics, command: CreateModel, cell: str) -> Any:
