@@ -21,6 +21,7 @@ FAULTS = {
     "F5": ("full_disk", 500, 5000),
     "F6": ("writers", 500, 5000),
     "F8": ("downloads", 500, 5000),
+    "F11": ("rot", 1000, 20_000),
 }
 SCRATCH = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a killed process leaves what it wrote, flushed or not
 LINE = "{:5} {:14} {:>7} {:>13} {:>6} {:>8} {:>8}  {}"
@@ -45,10 +46,15 @@ def main(words: list[str]) -> int:
 
 def _run(name: str, options: argparse.Namespace) -> bool:
     module, rounds, many = FAULTS[name]
+    fault = import_module(f".{module}", __package__)
+    reason = fault.why_not() if hasattr(fault, "why_not") else ""
+    if reason:
+        print(LINE.format(name, module, 0, "", "", "", "", f"left out: {reason}"), flush=True)
+        return True
     rounds = options.rounds or (many if options.long else rounds)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"faults-{name}-", dir=SCRATCH) as scratch:
-        counts: Counts = import_module(f".{module}", __package__).run(Path(scratch), rounds, options.seed)
+        counts: Counts = fault.run(Path(scratch), rounds, options.seed)
     others = ", ".join(f"{count} {what}" for what, count in sorted(counts.others.items()))
     seconds = f"{time.monotonic() - start:.1f}"
     print(LINE.format(name, module, rounds, counts.acknowledged, counts.lost, counts.corrupt, seconds, others), flush=True)

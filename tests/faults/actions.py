@@ -16,7 +16,7 @@ from jupyter_modelreg.exports import export_model, import_model
 from jupyter_modelreg.models import delete_model, download_model
 from jupyter_modelreg.workspace import Workspace
 
-from .registry import KINDS, NAMES, OFTEN, Registry, clean, files_of, is_whole, register, versions, write_model
+from .registry import IMPORTED, KINDS, NAMES, OFTEN, Registry, clean, files_of, is_whole, register, versions, write_model
 
 Say = Callable[..., None]
 Action = Callable[[Registry, Workspace, random.Random, Say], None]
@@ -52,7 +52,7 @@ def rest_models(registry: Registry) -> None:
 
 
 def delete(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
-    name, version, _ = _any_version(workspace, chance)
+    name, version, _ = _any_version(workspace, chance, (*NAMES, *IMPORTED))
     say("deleting", name, version)
     delete_model(workspace, DeleteModel(name=name, version=version))
     say("deleted", name, version)
@@ -83,7 +83,7 @@ def carry(registry: Registry, workspace: Workspace, chance: random.Random, say: 
 
 
 def clean_up(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
-    clean(workspace, grace_seconds=registry.grace_seconds)
+    clean(workspace)
     say("clean-ups")
 
 
@@ -110,10 +110,9 @@ def _private(registry: Registry, what: str) -> Path:
     return registry.folder / f"{what}-{os.getpid()}"
 
 
-def _any_version(workspace: Workspace, chance: random.Random) -> tuple[str, str, str]:
-    name = chance.choice(NAMES)
-    listed = versions(workspace, name)[:20]
+def _any_version(workspace: Workspace, chance: random.Random, names: tuple[str, ...] = NAMES) -> tuple[str, str, str]:
+    listed = [model for name in chance.sample(names, 2) for model in versions(workspace, name)[:20]]
     if not listed:
-        raise NotFound(f"There is no version of {name} yet.")
+        raise NotFound("There is nothing yet.")
     model = chance.choice(listed)
-    return name, str(model.version), model.tags["content"]
+    return str(model.name), str(model.version), model.tags["content"]

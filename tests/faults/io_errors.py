@@ -55,7 +55,6 @@ def why_not() -> str:
 
 def _inject(folder: Path, rounds: int, seed: int) -> Counts:
     chance, registry = random.Random(seed), Registry(folder)
-    registry.grace_seconds = -1
     rest_models(registry)
     for _ in range(rounds):
         one = chance.randrange(1 << 30)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .actions import Say, rest_models
 from .kills import clean_for_ever, work_and_die, write_for_ever
-from .lossy import Mount
+from .lossy import Mount, why_not
 from .registry import Counts, Registry, settled
 
 
@@ -30,3 +30,6 @@ def run(folder: Path, rounds: int, seed: int, *, spoil: Callable[[], None] = lam
             if number % 10 == 9 and not (found := registry.check()).is_clean:
                 return found  # what is lost once is lost ever after
         return settled(registry)
+
+
+__all__ = ["run", "why_not"]

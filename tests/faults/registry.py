@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import random
 import shutil
 import struct
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
+from jupyter_modelreg import catalog, flavors, sources, storage, trust
 from jupyter_modelreg.commands.model import CreateModel, DeleteModel
 from jupyter_modelreg.commands.store import CleanStore
 from jupyter_modelreg.entities.model import Model
@@ -23,15 +25,9 @@ from jupyter_modelreg.workspace import Workspace, open_workspace
 
 from .processes import ask
 
-for module in (
-    "flavors",
-    "sources.local",
-    "storage.checkout",
-    "trust.formats",
-    "entities.answers",
-    "commands.model",
-):  # so that a forked process has them and starts at once
-    import_module(f"jupyter_modelreg.{module}")
+for package in (catalog, flavors, sources, storage, trust):  # so that a forked process has all of it and starts at once
+    for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        import_module(found.name)
 
 NAMES = ("churn", "fraud", "iris")
 IMPORTED = tuple(f"imported-{name}" for name in NAMES)
@@ -212,7 +208,8 @@ def clean(workspace: Workspace) -> None:
 def litter(workspace: Workspace, store: Path) -> int:
     """Return how many files in a store belong to no version."""
     live = workspace.catalog.live_digests()
-    named = live.union(*(workspace.store.names_of(workspace.store.load_manifest(digest)) for digest in live))
+    manifests = [workspace.store.load_manifest(digest) for digest in live]
+    named = live.union(*(workspace.store.names_of(item) for item in manifests), (file.digest for item in manifests for file in item.files))
     kept = [name for kind in ("blobs", "manifests", "parts", "pieces") for _, _, names in os.walk(store / kind) for name in names]
     views = os.listdir(store / "views") if (store / "views").exists() else []
     return len(os.listdir(store / "tmp")) + sum(name not in named for name in kept) + sum(name not in live for name in views)

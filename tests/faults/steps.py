@@ -236,7 +236,7 @@ OPERATIONS = {
     "tensors": _registers("tensors-new"),
     "again": _registers("large-first"),
     "delete": Operation(_prepare_to_delete, lambda registry: delete_model(registry.open(), DeleteModel(name=NAMES[0], version="1"))),
-    "clean": Operation(_has_one_deleted, lambda registry: clean(registry.open(), grace_seconds=-1)),
+    "clean": Operation(_has_one_deleted, lambda registry: clean(registry.open())),
     "download": Operation(
         _has_one_to_delete,
         lambda registry: download_model(

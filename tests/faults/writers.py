@@ -95,7 +95,7 @@ def _churn(registry: Registry, name: str, rounds: int, say: Say) -> None:
 def _clean_for_ever(registry: Registry, say: Say) -> None:
     workspace = registry.open()
     while True:
-        clean(workspace, grace_seconds=registry.grace_seconds)
+        clean(workspace)
         say("clean-ups")
         time.sleep(0.002)
 
