@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -393,7 +393,7 @@ def test_what_cannot_be_linked_or_moved_says_so_and_stays(workspace: Workspace, 
         create_model(workspace, CreateModel(name="m", path="azureml:churn:1", transfer="move"))
     with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
         Path(elsewhere, "w.bin").write_bytes(b"weights")
-        with pytest.raises(InvalidInput, match="cannot be linked into .*: Invalid cross-device link. Copy it: leave out --transfer"):
+        with pytest.raises(InvalidInput, match=r"cannot be linked into .*: Invalid cross-device link. Copy it: leave out --transfer"):
             create_model(workspace, CreateModel(name="m", path=f"{elsewhere}/w.bin", transfer="move"))
         assert Path(elsewhere, "w.bin").read_bytes() == b"weights"
 
