@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
+    from .extents import Stretch
+
     Written = tuple[str, str, int]  # private name, digest, length
 
     class Hasher(Protocol):
@@ -122,6 +124,22 @@ class Staging:
         finally:
             os.close(target)
         return name, hasher.hexdigest()
+
+    def share(self, name: str, digest: str, stretches: list[Stretch]) -> str:
+        """Return a private file that holds the same as another but shares disk space with other files, or that other where it cannot."""
+        from .extents import copy_sharing
+
+        shared = self._new_name()
+        with open(name, "rb") as source:
+            target = os.open(shared, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+            try:
+                cloned = copy_sharing(source.fileno(), target, stretches)
+            finally:
+                os.close(target)
+        # What was cloned was not read: the other file may be damaged.
+        kept, dropped = (shared, name) if cloned and hash_file(shared) == digest else (name, shared)
+        os.unlink(dropped)
+        return kept
 
     @contextlib.contextmanager
     def packing(self) -> Iterator[Pack]:

@@ -13,15 +13,8 @@ import struct
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import NamedTuple
 
-    class Match(NamedTuple):
-        """A stretch that another file holds too."""
-
-        begin: int
-        path: str
-        offset: int  # where it begins in the other file
-        size_bytes: int
+    Stretch = tuple[int, str, int, int]  # where it begins, another file that holds it too, where it begins there, its length
 
 
 # Source: ioctl_ficlonerange(2), linux/fs.h
@@ -45,18 +38,17 @@ def can_clone(folder: str) -> bool:
         os.unlink(name)
 
 
-def copy_sharing(source: int, target: int, matches: Iterable[Match]) -> int:
-    """Copy an open file into an empty one, cloned from other files where they match; return how many bytes were.
+def copy_sharing(source: int, target: int, stretches: Iterable[Stretch]) -> int:
+    """Copy an open file into an empty one, whole blocks cloned from other files; return how many bytes were.
 
-    Matches come in the order of the file. Nothing is compared: who asks must check what the target holds then. What has
-    another place within its block, or lies in a file that is gone, is copied.
+    Nothing is compared: who asks must check what the target holds then. What lies in a file that is gone is copied.
     """
     import mmap
 
     cloned = at = 0
     os.ftruncate(target, os.fstat(source).st_size)  # else XFS makes room for more to come
     with mmap.mmap(source, 0, access=mmap.ACCESS_READ) as pages, memoryview(pages) as view:
-        for begin, path, offset, size in _aligned(matches):
+        for begin, path, offset, size in stretches:
             _write(target, view, at, begin)
             is_cloned = _clone_from(path, offset, target, begin, size)
             cloned += size if is_cloned else 0
@@ -65,19 +57,19 @@ def copy_sharing(source: int, target: int, matches: Iterable[Match]) -> int:
     return cloned
 
 
-def _aligned(matches: Iterable[Match]) -> Iterator[tuple[int, str, int, int]]:
-    """Yield whole blocks of stretches that have the same place within their block in both files."""
-    for begin, path, offset, size in _joined(matches):
+def whole_blocks(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
+    """Yield the whole blocks of stretches, which come in the order of the file; only they can be shared, and only if they are blocks in both."""
+    for begin, path, offset, size in _joined(stretches):
         skipped = -begin % _BLOCK_BYTES
         size = (size - skipped) // _BLOCK_BYTES * _BLOCK_BYTES
         if (begin - offset) % _BLOCK_BYTES == 0 and size > 0:
             yield begin + skipped, path, offset + skipped, size
 
 
-def _joined(matches: Iterable[Match]) -> Iterator[tuple[int, str, int, int]]:
+def _joined(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
     """Join stretches that follow one another in both files."""
-    last: tuple[int, str, int, int] | None = None
-    for begin, path, offset, size in matches:
+    last: Stretch | None = None
+    for begin, path, offset, size in stretches:
         if last and last[1] == path and last[0] + last[3] == begin and last[2] + last[3] == offset:
             last = (*last[:3], last[3] + size)
             continue
@@ -119,4 +111,4 @@ def _clone(other: int, offset: int, target: int, begin: int, size: int) -> bool:
     return True
 
 
-__all__ = ["can_clone", "copy_sharing"]
+__all__ = ["can_clone", "copy_sharing", "whole_blocks"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+from functools import cached_property
 
 from blake3 import blake3
 
 from ..errors import Conflict
 from ..trees import Manifest, ManifestFile
 from .cutting import CUT_FROM_BYTES, stage_pieces
+from .extents import can_clone, whole_blocks
 from .parts import Slice, blobs_of, format_parts, slices_of
 from .pieces import PieceHasher, format_pieces
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .pieces import Piece
 
 SMALL_BYTES = 256 << 10
+SHARED_FROM_BYTES = 1 << 20  # less is not worth writing a file twice
 PACKED_FROM = 16  # small files of one tree: up to here each is a blob, which loads and tools can map
 _BUFFER_BYTES = 8 << 20
 
@@ -156,9 +159,28 @@ class Keeping:
             self._cuts.append((name, relied))
             self._parts[digest] = self._cut(name, pieces, {piece.digest for piece in relied})
         else:
-            self._staged[digest] = name
+            self._staged[digest] = self._shared(name, digest, pieces) if pieces and not self._is_linked else name
         if pieces and not os.path.exists(self._store.pieces_path(digest)):
             self._pieces[digest] = self._write(format_pieces(pieces))
+
+    def _shared(self, name: str, digest: str, pieces: list[Piece]) -> str:
+        """Return a private file in the place of another that shares the space of the pieces which other blobs hold, where the disk can."""
+        if self._store.has_blob(digest, sum(piece.size_bytes for piece in pieces)) or not self._can_clone:
+            return name
+        known = self._store.index.places(piece.digest for piece in pieces)
+        stretches = list(
+            whole_blocks(
+                (piece.offset, self._store.blob_path(place.blob), place.offset, piece.size_bytes)
+                for piece in pieces
+                if (place := known.get(piece.digest)) and place.size_bytes == piece.size_bytes
+            )
+        )
+        self._places |= {piece.digest: Slice(digest, piece.offset, piece.size_bytes) for piece in pieces}
+        return self._staging.share(name, digest, stretches) if sum(size for *_, size in stretches) >= SHARED_FROM_BYTES else name
+
+    @cached_property
+    def _can_clone(self) -> bool:
+        return can_clone(self._staging.folder)
 
     def _cut(self, name: str, pieces: list[Piece], there: AbstractSet[str] = frozenset()) -> list[Slice]:
         """Stage the pieces of a checkpoint that are not there; its private whole goes with the staging."""

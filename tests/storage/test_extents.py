@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
-from jupyter_modelreg.storage.extents import can_clone, copy_sharing
+from jupyter_modelreg.sources.local import open_local
+from jupyter_modelreg.storage import LocalStore
+from jupyter_modelreg.storage.extents import can_clone, copy_sharing, whole_blocks
 
 MAKE = {"xfs": ["mkfs.xfs", "-q"], "btrfs": ["mkfs.btrfs", "-q"]}
 
@@ -46,7 +50,7 @@ def used(disk: Path) -> int:
 
 def copy(source: Path, target: Path, matches: list[tuple[int, str, int, int]]) -> int:
     with source.open("rb") as old, target.open("xb+") as new:
-        return copy_sharing(old.fileno(), new.fileno(), matches)  # type: ignore[arg-type]
+        return copy_sharing(old.fileno(), new.fileno(), whole_blocks(matches))
 
 
 def test_what_another_file_holds_takes_no_space_again(disk: Path) -> None:
@@ -82,6 +86,35 @@ def test_any_stretches_that_are_equal_give_the_same_file(disk: Path, data: st.Da
     assert (disk / "target").read_bytes() == content
     assert cloned % 4096 == 0
     assert moved != 100 or cloned == 0
+
+
+def test_a_checkpoint_in_a_store_costs_what_changed_in_it(disk: Path, tmp_path: Path) -> None:
+    store = LocalStore(str(disk / "store"))
+    chance = np.random.default_rng(0)
+    tensors = {f"layer.{number:02}": chance.integers(0, 255, (1 << 20,), "u1") for number in range(20)}
+    kept = []
+    for version in range(3):
+        tensors[f"layer.{version * 7:02}"] = chance.integers(0, 255, (1 << 20,), "u1")
+        save_file(tensors, tmp_path / "net.safetensors")
+        before = used(disk)
+        kept.append(store.import_tree(open_local(str(tmp_path / "net.safetensors"))))
+        assert version == 0 or used(disk) - before < 2 << 20
+        assert Path(store.view(kept[-1]), "net.safetensors").read_bytes() == (tmp_path / "net.safetensors").read_bytes()
+    store.remove(store.garbage({kept[2].digest}, grace_seconds=-1))
+    assert store.verify(kept[2]) == []
+
+
+def test_a_damaged_blob_is_not_shared(disk: Path, tmp_path: Path) -> None:
+    store = LocalStore(str(disk / "damaged"))
+    tensors = {"w": np.arange(3 << 20, dtype="u1"), "b": np.ones(3, "u1")}
+    save_file(tensors, tmp_path / "net.safetensors")
+    blob = Path(store.blob_path(store.import_tree(open_local(str(tmp_path / "net.safetensors"))).files[0].digest))
+    blob.chmod(0o644)
+    with blob.open("r+b") as stream:
+        stream.seek(1 << 20)
+        stream.write(b"damage")
+    save_file({**tensors, "b": np.zeros(3, "u1")}, tmp_path / "net.safetensors")
+    assert store.verify(store.import_tree(open_local(str(tmp_path / "net.safetensors")))) == []
 
 
 def test_a_file_that_is_gone_and_one_elsewhere_are_copied(disk: Path, tmp_path: Path) -> None:
