@@ -7,7 +7,7 @@ relies on, the store removes them, the catalog forgets. One that was killed is f
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from .entities.answers import Cleaned, Damage, StoreStats, Verification
 from .errors import Corrupted, InvalidInput, ModelRegistryError, NotFound, Unavailable
@@ -99,13 +99,14 @@ def verify_store(workspace: Workspace, command: VerifyStore) -> Verification:
     if command.sample is not None and not 0 < command.sample <= 1:
         raise InvalidInput(f"sample must be above 0 and at most 1, not {command.sample:g}.", key="sample")
     sources = _sources(workspace, command.repair_from) if command.repair_from else []
-    inspection = _Inspection(workspace, command.sample or 1.0)
-    damages = inspection.run()
-    if damages and sources:
-        _mend(workspace, damages, sources)
-        again = {(item.kind, item.name) for item in inspection.look_again(damages)}
-        for damage in damages:
-            damage.is_mended = (damage.kind, damage.name) not in again
+    with _without_cache(workspace) as far:
+        inspection = _Inspection(workspace, far, command.sample or 1.0)
+        damages = inspection.run()
+        if damages and sources:
+            _mend(workspace, damages, sources)
+            again = {(item.kind, item.name) for item in inspection.look_again(damages)}
+            for damage in damages:
+                damage.is_mended = (damage.kind, damage.name) not in again
     return Verification(
         is_ok=all(item.is_mended for item in damages),
         versions=len(inspection.references),
@@ -116,11 +117,26 @@ def verify_store(workspace: Workspace, command: VerifyStore) -> Verification:
     )
 
 
-class _Inspection:
-    """One look at everything."""
+@contextmanager
+def _without_cache(workspace: Workspace) -> Iterator[Store]:
+    """Give the store as another machine would see it: what this one keeps of it must not hide a loss."""
+    if "://" not in workspace.settings.store:
+        yield workspace.store
+        return
+    from tempfile import TemporaryDirectory
 
-    def __init__(self, workspace: Workspace, share: float) -> None:
+    from .storage import open_store
+
+    with TemporaryDirectory(prefix="modelreg-") as caches:
+        yield open_store(workspace.settings.store, caches)
+
+
+class _Inspection:
+    """One look at everything. `far` is the store without what this machine keeps of it."""
+
+    def __init__(self, workspace: Workspace, far: Store, share: float) -> None:
         self._catalog, self._store, self._share, self._progress = workspace.catalog, workspace.store, share, workspace.progress
+        self._far = far
         self.references = {reference: (digest, size) for reference, digest, size in self._catalog.kept_versions()}
         self._users: dict[str, list[str]] = {}  # digest -> references
         for reference, (digest, _) in self.references.items():
@@ -164,11 +180,11 @@ class _Inspection:
     def _is_needed(self, damage: Damage) -> bool:
         """Say whether a version still relies on a blob: mending may have laid its files elsewhere."""
         digests = {self.references[reference][0] for reference in damage.versions}
-        return any(damage.name in self._store.names_of(self._store.load_manifest(digest)) for digest in digests)
+        return any(damage.name in self._far.names_of(self._far.load_manifest(digest)) for digest in digests)
 
     def _is_whole(self, digest: str) -> bool:
         try:
-            return not self._store.verify(self._store.load_manifest(digest))
+            return not self._far.verify(self._far.load_manifest(digest))
         except (NotFound, Corrupted):
             return False
 
@@ -177,8 +193,8 @@ class _Inspection:
         manifests, names = {}, {}
         for digest, references in self._users.items():
             try:
-                manifests[digest] = self._store.load_manifest(digest)
-                names[digest] = self._store.names_of(manifests[digest]) - {digest}
+                manifests[digest] = self._far.load_manifest(digest)
+                names[digest] = self._far.names_of(manifests[digest]) - {digest}
             except (NotFound, Corrupted) as error:
                 kind = "parts" if digest in manifests else "manifest"
                 problem = "missing" if isinstance(error, NotFound) else "damaged"
@@ -226,7 +242,7 @@ class _Inspection:
         paths: dict[str, None] = {}
         for digest in users:
             whole = [item.path for item in manifests[digest].files if item.digest == name]
-            paths |= dict.fromkeys(whole or self._store.verify(manifests[digest]))  # a pack or a piece: who lies in it
+            paths |= dict.fromkeys(whole or self._far.verify(manifests[digest]))  # a pack or a piece: who lies in it
         versions = [reference for digest in users for reference in self._users[digest]]
         return Damage(kind="blob", name=name, problem=problem, versions=versions, paths=list(paths))
 
@@ -235,7 +251,7 @@ class _Inspection:
         for manifest in manifests:
             if names[manifest.digest] <= {item.digest for item in manifest.files}:
                 continue
-            paths = self._store.verify(manifest)
+            paths = self._far.verify(manifest)
             if paths:
                 yield Damage(kind="parts", name=manifest.digest, problem="damaged", versions=self._users[manifest.digest], paths=paths)
 

@@ -247,6 +247,17 @@ class TestMend:
         with pytest.raises(InvalidInput, match="has no cache"):
             verify(churn, repair_from="cache")
 
+    def test_what_a_store_elsewhere_lost_is_not_hidden_by_the_cache(self, tmp_path: Path) -> None:
+        far = tmp_path / "far"
+        workspace = open_workspace({"store": f"local://{far}"})
+        model = register(workspace, "small", {f"{number}.txt": b"number %d" % number for number in range(40)})
+        for kind in ("manifests", "parts"):
+            lost = far / kind / str(model.digest)[:2] / str(model.digest)
+            lost.unlink()
+            assert {version for damage in verify(workspace).damages for version in damage.versions} == {"small:1"}
+            assert verify(workspace, repair_from="cache").is_ok
+            assert lost.exists()
+
     def test_a_store_elsewhere_is_mended_from_the_cache(self, tmp_path: Path) -> None:
         far = tmp_path / "far"
         workspace = open_workspace({"store": f"local://{far}"})
