@@ -40,7 +40,7 @@ def rows(scratch: Path) -> Iterator[Row]:
     big, small = _noise(scratch / "weights.bin", BIG_BYTES), scratch / "small"
     small.mkdir()
     for number in range(SMALL_FILES):
-        _noise(small / f"{number:04d}.bin", SMALL_BYTES)
+        _array(small / f"{number:04d}.npy", SMALL_BYTES)
     yield from _large_rows(scratch, big)
     yield from _peer_rows(scratch, big, "a file of 1 GiB")
     big.unlink()
@@ -375,6 +375,13 @@ def _noise(path: Path, size_bytes: int) -> Path:
             stream.write(os.urandom(min(step, size_bytes - start)))
         os.fsync(stream.fileno())
     return path
+
+
+def _array(path: Path, size_bytes: int) -> None:
+    """Write noise as an array of NumPy: a file that says what it is, as the files of models do."""
+    import numpy
+
+    numpy.save(path, numpy.frombuffer(os.urandom(size_bytes - 128), dtype="u1"))
 
 
 def _bytes_on_disk(folder: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import cached_property
 from typing import BinaryIO
 
 from ..errors import Conflict, InvalidInput, NotFound, Unavailable, nearest
@@ -37,6 +38,10 @@ class LocalTree:
 
     def files(self) -> list[TreeFile]:
         """Return the files, by path."""
+        return list(self._listed)
+
+    @cached_property
+    def _listed(self) -> list[TreeFile]:
         return [TreeFile(path=path, size_bytes=status.st_size) for path, (_, status) in sorted(self._files.items())]
 
     def open(self, path: str) -> BinaryIO:
