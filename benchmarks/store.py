@@ -379,9 +379,9 @@ def _noise(path: Path, size_bytes: int) -> Path:
 
 def _array(path: Path, size_bytes: int) -> None:
     """Write noise as an array of NumPy: a file that says what it is, as the files of models do."""
-    import numpy
+    import numpy as np
 
-    numpy.save(path, numpy.frombuffer(os.urandom(size_bytes - 128), dtype="u1"))
+    np.save(path, np.frombuffer(os.urandom(size_bytes - 128), dtype="u1"))
 
 
 def _bytes_on_disk(folder: Path) -> int:
