@@ -168,6 +168,12 @@ def fields(record: type[Record] | Record) -> list[Field]:
 
 def field_type(record: type[Record], name: str) -> Any:
     """Return the evaluated annotation of a field, for example ``str | None`` or ``dict[str, str]``."""
+    if (record, name) not in _types:  # a manifest has a hundred thousand records of one kind
+        _types[record, name] = _evaluated(record, name)
+    return _types[record, name]
+
+
+def _evaluated(record: type[Record], name: str) -> Any:
     import sys
 
     annotation = record._fields[name].annotation
@@ -313,4 +319,5 @@ def _say(value: Any) -> str:
     return f'"{text[:60]}…"' if len(text) > 60 else f'"{text}"'
 
 
+_types: dict[tuple[type[Record], str], Any] = {}
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
