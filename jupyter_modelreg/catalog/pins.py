@@ -12,13 +12,13 @@ import os
 import time
 
 from ..errors import Unavailable
-from ..processes import ProcessIdentity, boot_id, identify, is_alive
 from .database import Part, utc_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ..processes import ProcessIdentity
     from .database import Transaction
 
 WAIT_SECONDS = 30.0
@@ -134,6 +134,8 @@ class Pins(Part):
 
     def _is_gone(self, owner: str) -> bool:
         """Say whether a process surely is dead: another boot of the only machine that uses this catalog, or none of this one's."""
+        from ..processes import boot_id, is_alive
+
         identity = _parsed(owner)
         if not _is_here(identity):
             return self._database.is_local and identity.boot_id != boot_id()
@@ -149,16 +151,22 @@ class Pins(Part):
 def _own() -> str:
     import json
 
+    from ..processes import identify
+
     return json.dumps(identify(os.getpid()).to_dict())
 
 
 def _parsed(owner: str) -> ProcessIdentity:
     import json
 
+    from ..processes import ProcessIdentity
+
     return ProcessIdentity(**{"token": "", **json.loads(owner)})
 
 
 def _is_here(identity: ProcessIdentity) -> bool:
     import socket
+
+    from ..processes import boot_id
 
     return identity.boot_id == boot_id() and identity.host == socket.gethostname()  # containers share a boot, not their processes

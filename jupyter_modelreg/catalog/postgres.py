@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     Answer = TypeVar("Answer")
 
-PAUSES = (0.1, 0.5, 2.0)  # seconds between tries of a server that went away
+PAUSES = (0.1, 0.5, 1.5, 4.0)  # seconds between tries of a server that went away
+FIRST_PAUSES = 2  # so many of them for one that was never there: its name may be wrong
 CONNECT_SECONDS = 10
 _MIGRATION_LOCK = 7_205_759_403  # any number, the same in every release
 _LOCK = "SELECT number, chain, (SELECT number FROM layout) FROM change FOR UPDATE OF change"
@@ -67,8 +68,9 @@ class PostgresDatabase:
         self._url = _parsed(url)
         self._local = threading.local()
         self._pool: tuple[int, Engine] | None = None
-        self._is_too_new = False
+        self._is_too_new = self._was_there = False
         self._retried(self._prepare)
+        self._was_there = True
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Answer a query; see :class:`Database`."""
@@ -133,7 +135,7 @@ class PostgresDatabase:
 
     def _retried(self, act: Callable[[], Answer]) -> Answer:
         """Do what changes nothing, anew when the server is gone for a moment."""
-        for pause in (*PAUSES, None):
+        for pause in (*PAUSES[: None if self._was_there else FIRST_PAUSES], None):
             try:
                 return act()
             except (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, UnicodeEncodeError) as error:
