@@ -389,6 +389,8 @@ def _opened(path: str) -> Iterator[tuple[int, int]]:
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise InvalidInput(f"{path} is no exported version: it is {kind}. modelreg model create -p registers files and folders.")
         yield handle, status.st_size
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read to its end: {error.strerror}. Nothing was imported.") from None
     finally:
         os.close(handle)
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 
 from ..entities.model import Scan
-from ..errors import UnsafeModel
+from ..errors import Unavailable, UnsafeModel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,11 +40,21 @@ def scan_tree(tree: Tree) -> Scan:
     not-inspected  it could not be read to its end, or is of an unreadable format
     blocked        it names something that only an attack uses
     =============  ==============================================================
+
+    Raises
+    ------
+    Unavailable
+        If the disk fails while a file is read, or the folder for temporary files is full.
     """
     from .formats import VERDICTS
 
-    with tempfile.TemporaryDirectory(prefix="modelreg-") as scratch:
-        found = list(_inspect_in_child(list(_costly_files(tree, scratch))))
+    try:
+        with tempfile.TemporaryDirectory(prefix="modelreg-", ignore_cleanup_errors=True) as scratch:
+            found = list(_inspect_in_child(list(_costly_files(tree, scratch))))
+    except OSError as error:
+        raise Unavailable(
+            f"{tree.root} cannot be inspected: {error}. Is there room for temporary files? TMPDIR names their folder."
+        ) from None
     found.sort(key=lambda item: -VERDICTS.index(item[0]))
     findings = [line for _, lines in found for line in lines]
     return Scan(verdict=found[0][0] if found else "data-only", findings=findings[:MAX_SHOWN])
