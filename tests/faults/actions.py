@@ -23,14 +23,19 @@ Action = Callable[[Registry, Workspace, random.Random, Say], None]
 
 
 def attempt(action: Action, registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
-    """Do one thing; an error that a person would be shown in one clear line is one, any other is counted by its name."""
+    """Do one thing, whether or not it can be done."""
+    told(lambda: action(registry, workspace, chance, say), say)
+
+
+def told(work: Callable[[], object], say: Say) -> None:
+    """Do something; an error that a person is shown in one clear line is one, another of the system is counted where it came from."""
     try:
-        action(registry, workspace, chance, say)
+        work()
     except ModelRegistryError as error:
         say("clean errors" if "\n" not in error.message else "errors of many lines")
     except OSError as error:
-        ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "jupyter_modelreg" in frame.filename]
-        say(f"raw {type(error).__name__} in {ours[-1].name if ours else 'the harness'}")
+        ours = [frame.name for frame in traceback.extract_tb(error.__traceback__) if f"jupyter_modelreg{os.sep}" in frame.filename]
+        say(f"raw {type(error).__name__} in {ours[-1] if ours else 'the harness'}")
 
 
 def register_new(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:

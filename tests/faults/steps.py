@@ -18,12 +18,13 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
-from jupyter_modelreg.commands.model import DeleteModel, DownloadModel
-from jupyter_modelreg.errors import NotFound
+from jupyter_modelreg.commands.model import DeleteModel, DownloadModel, ExportModel, ImportModel
+from jupyter_modelreg.errors import Conflict, NotFound
+from jupyter_modelreg.exports import export_model, import_model
 from jupyter_modelreg.models import delete_model, download_model
 
 from .processes import Child, ask
-from .registry import NAMES, Counts, Registry, clean, files_of, register, write_model
+from .registry import IMPORTED, NAMES, Counts, Registry, clean, files_of, register, write_model
 
 # What is not there on every system is left out.
 CALLS = {
@@ -40,24 +41,32 @@ Step = Callable[[str, int | None], int]  # told of a call before it is made; it 
 
 def run(folder: Path, rounds: int, seed: int) -> Counts:
     """Kill at `rounds` points, or at all where there are fewer."""
-    counts, points = Counts(), []
+    cases = prepare(folder)
+    points = [
+        (registry, operation, number, is_done)
+        for registry, operation, steps in cases
+        for number in range(len(steps))
+        for is_done in (False, True)
+    ]
+    counts = Counts(sum(registry.acknowledged for registry, _, _ in cases), others=Counter(points=len(points)))
+    for point in random.Random(seed).sample(points, min(rounds, len(points))):
+        counts.add(_kill_at(*point))
+    return counts
+
+
+def prepare(folder: Path) -> list[tuple[Registry, Operation, list[str]]]:
+    """Return each operation with a registry that is ready for it, to be restored each time, and the steps that it takes."""
+    cases = []
     for name, operation in OPERATIONS.items():
-        place = folder / name
-        place.mkdir()
-        registry = Registry(place)
+        registry = Registry(folder / name)
+        registry.folder.mkdir()
         operation.prepare(registry)
         if not registry.home.exists():
             registry.home.mkdir()
-        registry.home.rename(place / "template")
-        _restore(registry)
-        counts.acknowledged += registry.acknowledged
-        steps = range(_count_steps(registry, operation))
-        points += [(registry, operation, number, is_done) for number in steps for is_done in (False, True)]
-    chosen = random.Random(seed).sample(points, min(rounds, len(points)))
-    for point in chosen:
-        counts.add(_kill_at(*point))
-    counts.others["points"] = len(points)
-    return counts
+        registry.home.rename(registry.folder / "template")
+        restore(registry)
+        cases.append((registry, operation, _steps_of(registry, operation)))
+    return cases
 
 
 @dataclass(frozen=True)
@@ -70,13 +79,14 @@ class Operation:
     is_clean_after: bool = True
 
 
-def _restore(registry: Registry) -> None:
+def restore(registry: Registry) -> None:
+    """Be as before the operation."""
     shutil.rmtree(registry.home, ignore_errors=True)
     shutil.copytree(registry.folder / "template", registry.home, symlinks=True)
     shutil.rmtree(registry.folder / "target", ignore_errors=True)
 
 
-def _count_steps(registry: Registry, operation: Operation) -> int:
+def _steps_of(registry: Registry, operation: Operation) -> list[str]:
     def count(say: Callable[..., None]) -> None:
         watch(lambda name, number: say(name) or 0 if number is None else number)
         operation.act(registry)
@@ -84,11 +94,11 @@ def _count_steps(registry: Registry, operation: Operation) -> int:
     code, lines = Child(count).end()
     assert code == 0
     assert lines, "the operation changes nothing"
-    return len(lines)
+    return [name for (name,) in lines]
 
 
 def _kill_at(registry: Registry, operation: Operation, number: int, is_done: bool) -> Counts:
-    _restore(registry)
+    restore(registry)
 
     def work(say: Callable[..., None]) -> None:
         _die_at(number, is_done)
@@ -96,12 +106,12 @@ def _kill_at(registry: Registry, operation: Operation, number: int, is_done: boo
 
     code, _ = Child(work).end()
     assert code == -signal.SIGKILL, "what is done once is not done again; it cannot be killed step by step"
-    counts: Counts = ask(lambda: _afterwards(registry, operation))
+    counts: Counts = ask(lambda: afterwards(registry, operation))
     counts.others["kills"] += 1
     return counts
 
 
-def _afterwards(registry: Registry, operation: Operation) -> Counts:
+def afterwards(registry: Registry, operation: Operation) -> Counts:
     """Check what the kill left, do it again undisturbed, clean up, check again."""
     first = operation.check(registry)
     with contextlib.suppress(NotFound):  # what is deleted is deleted
@@ -207,6 +217,29 @@ def _check_download(registry: Registry) -> Counts:
     return counts
 
 
+def _has_a_file(registry: Registry) -> None:
+    _has_one_to_delete(registry)
+    ask(lambda: _export(registry))
+    (registry.folder / "target").rename(registry.folder / "carried")
+
+
+def _export(registry: Registry) -> object:
+    (registry.folder / "target").mkdir(exist_ok=True)
+    with contextlib.suppress(Conflict):  # it is there, from before the kill
+        return export_model(registry.open(), ExportModel(name=NAMES[0], version="1", path=str(registry.folder / "target")))
+
+
+def _import(registry: Registry, folder: str = "carried", name: str = IMPORTED[0]) -> object:
+    return import_model(registry.open(), ImportModel(file=str(registry.folder / folder / f"{NAMES[0]}-1.modelreg"), name=name))
+
+
+def _check_export(registry: Registry) -> Counts:
+    """A file that has its final name can be imported; under another name, which is then checked as well."""
+    if (registry.folder / "target" / f"{NAMES[0]}-1.modelreg").exists():
+        _import(registry, "target")
+    return registry.check_here()
+
+
 def _has_a_release(registry: Registry) -> None:
     with tarfile.open(FIXTURE) as archive:
         archive.extractall(registry.home, filter="data")
@@ -244,5 +277,7 @@ OPERATIONS = {
         ),
         _check_download,
     ),
+    "export": Operation(_has_one_to_delete, _export, _check_export),
+    "import": Operation(_has_a_file, _import),
     "migration": Operation(_has_a_release, lambda registry: registry.open().catalog.list_models(), _check_release, is_clean_after=False),
 }
