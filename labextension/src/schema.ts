@@ -140,6 +140,8 @@ export interface ICreateModel {
   stage?: string;
   /** Datastore that receives local files. */
   datastore?: string;
+  /** How local files come into the store: copied; moved, so that they are gone where they were; or linked, which makes them read-only. */
+  transfer?: 'copy' | 'move' | 'link';
   /** Change a value by its dotted path, for example tags.stage=prod. */
   set?: string[];
   /** Accepted; registration never waits for a server. */
