@@ -103,12 +103,13 @@ def _output_of(presentation: Presentation) -> str:
 
 def _do(operation: Operation, command: Command, presentation: Presentation) -> Any:
     from ..workspace import open_workspace
-    from .progress import Bar, TerminalScreen, is_terminal
 
-    if presentation.only_show_errors or not is_terminal(sys.stderr):
+    if presentation.only_show_errors or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         workspace = open_workspace()
         _confirm(operation.question(workspace, command))
         return operation.run(workspace, command)
+    from .progress import Bar, TerminalScreen
+
     with Bar(getattr(command, "name", None) or operation.noun, TerminalScreen()) as bar:
         workspace = open_workspace(progress=bar)
         _confirm(operation.question(workspace, command))

@@ -43,12 +43,14 @@ class Bar:
     def __init__(self, label: str, screen: Screen) -> None:
         self._label, self._screen = escape_control(label), screen
         self._seen: deque[tuple[float, int]] = deque()
-        self._start = self._drawn = monotonic()  # opening a registry and reading a listing is part of the wait
+        self._start: float | None = None  # when it was first called: a person may think long about a question before
+        self._drawn = 0.0
         self._is_shown = False
 
     def __call__(self, done: int, total: int) -> None:
         """Draw, unless it was drawn a moment ago; the end is drawn at once."""
         now = monotonic()
+        self._start = now if self._start is None else self._start
         if self._seen and done < self._seen[-1][1]:  # a second part begins, such as an upload
             self._seen.clear()
         is_early = now - self._start < PATIENCE_SECONDS or (now - self._drawn < REDRAW_SECONDS and done < total)

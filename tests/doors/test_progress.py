@@ -72,6 +72,7 @@ class TestWhatItSays:
     def test_a_terminal_obeys_no_name(self, clock: Callable[[float], None]) -> None:
         screen = Drawn()
         bar = Bar("\033[2J", screen)
+        bar(0, 2)
         clock(1.0)
         bar(1, 2)
         assert "\033" not in screen.lines[0]
@@ -116,6 +117,7 @@ class TestWhenItIsDrawn:
     def test_nothing_to_copy_draws_nothing(self, clock: Callable[[float], None]) -> None:
         screen = Drawn()
         bar = Bar("churn", screen)
+        bar(0, 0)
         clock(9.0)
         bar(0, 0)
         assert screen.lines == []
@@ -125,6 +127,7 @@ class TestWhenItIsDrawn:
 
         def fail() -> None:
             with Bar("churn", TerminalScreen(_Terminal(stream))) as bar:
+                bar(0, 2)
                 clock(1.0)
                 bar(1, 2)
                 raise ValueError
