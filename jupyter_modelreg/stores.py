@@ -40,6 +40,7 @@ def show_stats(workspace: Workspace, command: ShowStoreStats) -> StoreStats:
     """
     from .settings import parse_size
     from .storage import GRACE_SECONDS
+    from .storage.pieces import count_bytes
 
     store, settings, versions = workspace.store, workspace.settings, workspace.catalog.kept_versions()
     manifests = {digest: store.load_manifest(digest) for _, digest, _ in versions}
@@ -58,6 +59,7 @@ def show_stats(workspace: Workspace, command: ShowStoreStats) -> StoreStats:
         pieces=pieces,
         disk_bytes=sum(blobs.values()) if "://" in settings.store else used_bytes(settings.store),
         saved_bytes=logical - sum(live.values()),
+        repeated_bytes=max(0, sum(live.values()) - count_bytes(store, manifests.values())),
         garbage_bytes=sum(item.size_bytes for item in store.garbage(set(manifests), grace_seconds=GRACE_SECONDS)),
         cache_bytes=used_bytes(os.path.join(workspace.home, "caches")),
         cache_limit_bytes=parse_size(settings.cache_limit) if "://" in settings.store else None,

@@ -13,7 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jupyter_modelreg import stores
 from jupyter_modelreg.commands.model import CreateModel, DeleteModel
@@ -95,6 +97,20 @@ class TestStats:
         assert (stats.packs, stats.pieces) == (1, 0)
         assert stats.blobs == 4
         assert stats.garbage_bytes == 0
+
+    @pytest.mark.parametrize(("dedup", "repeated"), [("file", 2_000_000), ("tensor", 0)])
+    def test_tensors_that_several_files_hold_are_told(
+        self, dedup: str, repeated: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MODELREG_DEDUP", dedup)
+        workspace = open_workspace()
+        for version in range(2):
+            save_file({"w": np.ones(2_000_000, "u1"), "b": np.full(3, version, "u1")}, tmp_path / "net.safetensors")
+            create_model(workspace, CreateModel(name="net", path=str(tmp_path / "net.safetensors")))
+        stats = stores.show_stats(workspace, ShowStoreStats())
+        assert repeated <= stats.repeated_bytes < repeated + 500
+        assert ("repeated" in to_text(stats)) == (dedup == "file")
+        assert stats.pieces == {"file": 0, "tensor": 3}[dedup]
 
     def test_what_it_takes_is_what_du_says(self, churn: Workspace) -> None:
         churn.store.view(churn.store.load_manifest(str(churn.catalog.get_version("churn").digest)))

@@ -421,6 +421,7 @@ def stats_facts(answer: Any) -> list[tuple[str, str]]:
         ("blobs", f"{answer.blobs:,}{f' ({inner})' if inner else ''}"),
         ("on disk", size_text(answer.disk_bytes) + (f" of {size_text(answer.quota_bytes)}" if answer.quota_bytes else "")),
         ("saved", size_text(answer.saved_bytes) if answer.saved_bytes > 0 else ""),
+        ("repeated", f"{size_text(answer.repeated_bytes)} in tensors that several files hold" if answer.repeated_bytes >= 1 << 20 else ""),
         ("to clean", size_text(answer.garbage_bytes) if answer.garbage_bytes else ""),
         ("cache", f"{size_text(answer.cache_bytes)} of {size_text(answer.cache_limit_bytes)}" if answer.cache_limit_bytes else ""),
     ]

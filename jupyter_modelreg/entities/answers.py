@@ -135,6 +135,7 @@ class StoreStats(Record):
     pieces: int = field(default=0, help="Blobs that hold a part of a file.")
     disk_bytes: int = field(default=0, help="What the store takes on disk; of a store elsewhere, the size of its blobs.")
     saved_bytes: int = field(default=0, help="What keeping each content once saves.")
+    repeated_bytes: int = field(default=0, help="Tensors that lie in several files; with dedup = tensor each is kept once.")
     garbage_bytes: int = field(default=0, help="What store clean would free now.")
     cache_bytes: int = field(default=0, help="What this machine keeps of stores elsewhere.")
     cache_limit_bytes: int | None = None

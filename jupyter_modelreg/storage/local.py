@@ -305,13 +305,12 @@ class LocalStore:
         return {}
 
     def pieces(self, item: ManifestFile) -> list[Piece] | None:
-        """Return the pieces of a file, where it is safetensors; one whose pieces were not kept is read for them."""
-        from .pieces import find_pieces, parse_pieces
+        """Return the pieces of a file, where it is safetensors and they were kept and are not damaged."""
+        from .pieces import parse_pieces
 
         with suppress(FileNotFoundError, ValueError), open(self.pieces_path(item.digest), "rb") as stream:
-            return parse_pieces(stream.read())
-        blob = self.blob_path(item.digest)
-        return find_pieces(blob) if item.path.endswith(".safetensors") and os.path.isfile(blob) else None
+            return parse_pieces(stream.read(), item.size_bytes)
+        return None
 
     def open_tree(self, manifest: Manifest) -> StoredTree:
         """Return the files of a manifest, read in place."""

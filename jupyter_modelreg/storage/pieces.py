@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from ..errors import Corrupted, NotFound, nearest
 from ..tensors import header_end, parse_header
+from .blobs import hash_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from ..tensors import Tensor
-    from ..trees import Manifest, Tree
+    from ..trees import Manifest, ManifestFile, Tree
     from . import Store
 
 BLOCK_BYTES = 4 << 20
@@ -131,24 +132,24 @@ def format_pieces(pieces: list[Piece]) -> bytes:
     return json.dumps(pieces, separators=(",", ":")).encode()
 
 
-def parse_pieces(text: bytes) -> list[Piece]:
+def parse_pieces(text: bytes, size_bytes: int) -> list[Piece]:
     """Return kept pieces.
 
     Raises
     ------
     ValueError
-        If the text is damaged or they leave gaps.
+        If the text is damaged or they do not cover a file of that length.
     """
     try:
         pieces = [Piece(*entry) for entry in json.loads(text)]
         ends = [0, *(piece.offset + piece.size_bytes for piece in pieces)]
-        is_sound = all(
-            piece.offset == end and piece.size_bytes > 0 and len(piece.digest) == 64 for piece, end in zip(pieces, ends, strict=False)
+        is_sound = all(piece.offset == end and piece.size_bytes > 0 for piece, end in zip(pieces, ends, strict=False)) and all(
+            len(piece.digest) == 64 for piece in pieces
         )
     except (TypeError, RecursionError) as error:
         raise ValueError(str(error)) from None
-    if not is_sound:
-        raise ValueError("the pieces leave gaps")
+    if not is_sound or ends[-1] != size_bytes:
+        raise ValueError("the pieces do not cover the file")
     return pieces
 
 
@@ -162,7 +163,8 @@ def describe_tensors(store: Store, manifest: Manifest) -> dict[str, str]:
     Corrupted
         If a file's header is damaged in the store.
     """
-    tree, found = store.open_tree(manifest), [(item.path, pieces) for item in manifest.files if (pieces := store.pieces(item))]
+    tree = store.open_tree(manifest)
+    found = [(item.path, pieces) for item in manifest.files if (pieces := _pieces_of(store, tree, item))]
     counts = Counter(name for _, pieces in found for name in {piece.name for piece in pieces[1:]})
     described = {}
     for path, pieces in found:
@@ -171,6 +173,13 @@ def describe_tensors(store: Store, manifest: Manifest) -> dict[str, str]:
             name = tensor.name if counts[tensor.name] < 2 else f"{path}: {tensor.name}"
             described[name] = f"{tensor.dtype}{tensor.shape} {digests.get(tensor.name, '')[:16]}".strip()
     return described
+
+
+def _pieces_of(store: Store, tree: Tree, item: ManifestFile) -> list[Piece] | None:
+    """Return the pieces of a file; one on this machine whose pieces were not kept, as before there were any, is read for them."""
+    pieces = store.pieces(item)
+    local = tree.local_path(item.path) if pieces is None and item.path.endswith(".safetensors") else None
+    return find_pieces(local) if local and hash_file(local) == item.digest else pieces
 
 
 def _read_header(tree: Tree, path: str, size_bytes: int) -> list[Tensor]:
@@ -201,8 +210,9 @@ def read_tensor(store: Store, manifest: Manifest, path: str, name: str) -> tuple
         If what is read does not match its hash.
     """
     tree = store.open_tree(manifest)
-    pieces = next((store.pieces(item) for item in manifest.files if item.path == path), None)
-    if pieces is None:
+    item = next((item for item in manifest.files if item.path == path), None)
+    pieces = item and _pieces_of(store, tree, item)
+    if not pieces:
         raise NotFound(f"{path} of {manifest.root} is no safetensors file whose tensors can be read one by one.")
     header = _read_header(tree, path, pieces[0].size_bytes)
     tensor = next((tensor for tensor in header if tensor.name == name), None)
@@ -217,17 +227,14 @@ def read_tensor(store: Store, manifest: Manifest, path: str, name: str) -> tuple
     return tensor, b"".join(parts)
 
 
-def count_bytes(store: Store, manifests: Iterable[Manifest]) -> tuple[int, int]:
-    """Return how many bytes versions have together, and how many are left when each file, and each tensor that is known, counts once."""
-    total, seen = 0, set[str]()
-    unique: dict[str, int] = {}
-    for item in (item for manifest in manifests for item in manifest.files):
-        total += item.size_bytes
-        if item.digest not in seen:
-            seen.add(item.digest)
-            pieces = store.pieces(item) or [Piece("", 0, item.size_bytes, item.digest)]
-            unique.update((piece.digest, piece.size_bytes) for piece in pieces)
-    return total, sum(unique.values())
+def count_bytes(store: Store, manifests: Iterable[Manifest]) -> int:
+    """Return how many bytes of versions are left when each file, and each tensor whose hash was kept, counts once."""
+    files = {item.digest: item for manifest in manifests for item in manifest.files}
+    sizes: dict[str, int] = {}
+    for item in files.values():
+        pieces = store.pieces(item) or [Piece("", 0, item.size_bytes, item.digest)]
+        sizes.update((piece.digest, piece.size_bytes) for piece in pieces)
+    return sum(sizes.values())
 
 
 def _blocks(size: int) -> Iterator[int]:

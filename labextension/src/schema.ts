@@ -788,6 +788,8 @@ export interface IStoreStats {
   disk_bytes?: number;
   /** What keeping each content once saves. */
   saved_bytes?: number;
+  /** Tensors that lie in several files; with dedup = tensor each is kept once. */
+  repeated_bytes?: number;
   /** What store clean would free now. */
   garbage_bytes?: number;
   /** What this machine keeps of stores elsewhere. */

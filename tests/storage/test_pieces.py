@@ -23,6 +23,7 @@ from jupyter_modelreg.storage.pieces import (
     Piece,
     PieceHasher,
     count_bytes,
+    describe_tensors,
     find_pieces,
     format_pieces,
     parse_pieces,
@@ -62,7 +63,7 @@ def test_pieces_cover_the_file_and_are_hashed_right_whatever_the_chunks(tensors:
     check_cover(content, pieces)
     assert [piece.name for piece in pieces[:1]] == [""]
     assert sorted(piece.name for piece in pieces[1:]) == sorted(name for name, raw in tensors.items() if raw)
-    assert parse_pieces(format_pieces(pieces)) == pieces
+    assert parse_pieces(format_pieces(pieces), len(content)) == pieces
 
 
 @given(st.binary(max_size=300), st.data())
@@ -143,10 +144,10 @@ def test_other_files_are_not_looked_into() -> None:
     assert hasher.is_over
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b'{"a": 1}', b"[[1]]", b'[["", 1, 2, "ab"]]', b'[["", 0, 0, "ab"]]', b"[" * 100_000])
+@pytest.mark.parametrize("text", [b"", b"[]x", b"{", b'{"a": 1}', b"[[1]]", b'[["", 1, 2, "ab"]]', b'[["", 0, 0, "ab"]]', b"[" * 100_000])
 def test_kept_pieces_that_are_damaged_are_told(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        parse_pieces(text)
+        parse_pieces(text, 0)
 
 
 def kept(store: LocalStore, path: Path, **tensors: np.ndarray) -> Manifest:
@@ -186,4 +187,22 @@ def test_a_tensor_that_versions_share_counts_once(store: LocalStore, tmp_path: P
     (tmp_path / "notes").write_bytes(b"words")
     notes = store.import_tree(open_local(str(tmp_path / "notes")))
     header = first.size_bytes - 16_000
-    assert count_bytes(store, [first, second, notes]) == (2 * first.size_bytes + 5, header + 24_000 + 5)
+    assert count_bytes(store, [first, second, notes]) == header + 24_000 + 5
+
+
+def test_a_file_from_before_there_were_pieces_is_read_for_them_when_it_is_asked_for(store: LocalStore, tmp_path: Path) -> None:
+    manifest = kept(store, tmp_path / "m.safetensors", a=np.ones(3), b=np.zeros(2, "i1"))
+    described = describe_tensors(store, manifest)
+    assert sorted(described) == ["a", "b"]
+    for damaged in (b"[[", None):
+        path = Path(store.pieces_path(manifest.files[0].digest))
+        path.unlink()
+        if damaged:
+            path.write_bytes(damaged)
+        assert store.pieces(manifest.files[0]) is None
+        assert describe_tensors(store, manifest) == described
+    assert count_bytes(store, [manifest]) == manifest.size_bytes
+    with blob_of(store, manifest).open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"\xff")
+    assert describe_tensors(store, manifest) == {}
