@@ -270,6 +270,6 @@ TestCatalogMachine = CatalogMachine.TestCase
 def test_a_catalog_on_a_server_is_no_other(postgres: Server) -> None:
     class Machine(CatalogMachine):
         def new_url(self) -> str:
-            return postgres.new_database()
+            return postgres.new_url()
 
     run_state_machine_as_test(Machine, settings=settings(CatalogMachine.TestCase.settings, max_examples=5))

@@ -89,7 +89,9 @@ def test_a_user_who_may_not_write_reads_and_is_told_so(postgres: Server, postgre
     create(open_catalog(postgres_url), "churn")
     database = postgres_url.rpartition("/")[2]
     postgres.do("CREATE ROLE reader LOGIN")
-    postgres.do("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", database)
+    schema = database.rpartition("%3D")[2]
+    postgres.do(f"GRANT USAGE ON SCHEMA {schema} TO reader")
+    postgres.do(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO reader")
     reader = open_catalog(postgres.url(database, user="reader"))
     assert [item.name for item in reader.list_models()] == ["churn"]
     with pytest.raises(Unavailable, match='user "reader" may not write it'):
@@ -255,7 +257,9 @@ def test_a_newer_layout_is_read_and_never_written(postgres_url: str, postgres: S
 
 def test_both_databases_have_the_same_tables(catalog: Catalog, path: Path) -> None:
     other = open_catalog(str(path))
-    query = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'layout'"
+    query = (
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema() AND table_name <> 'layout'"
+    )
     there: dict[str, set[str]] = {}
     for table, column in catalog.rows(query):
         there.setdefault(table, set()).add(column)
