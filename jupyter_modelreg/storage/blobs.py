@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 STEP_BYTES = 8 << 20  # what is hashed is still in the processor's cache from being copied
 SMALL_BYTES = 4 << 20
+PACK_STEP_BYTES = 2 << 20
 SETTLED_SECONDS = 600.0  # after which every kernel has written a changed folder by itself
 _FUSE = 0x65735546  # Source: statfs(2), FUSE_SUPER_MAGIC
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -179,9 +180,7 @@ class Staging:
         fresh = [(name, target) for name, target in dict(self._waiting).items() if not is_kept(target)]
         parents = {os.path.dirname(target) for _, target in fresh}
         made = [path for path in parents if not os.path.isdir(path)]
-        for path in {os.path.dirname(path) for path in parents}:
-            make_folder(path)
-        for path in made:
+        for path in (*{os.path.dirname(path) for path in made}, *made):  # flushed below, all at once
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, 0o700)
         for name, _ in fresh:
@@ -216,22 +215,36 @@ class Pack:
 
         self.name, self.digest, self.size_bytes = name, "", 0
         self._target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-        self._hasher, self._waiting, self._waiting_bytes = blake3(), list[bytes](), 0
+        self._hasher = blake3()
+        self._rooms = [memoryview(bytearray(PACK_STEP_BYTES)) for _ in range(2)]  # one is read into, one is written from
+        self._runs: list[tuple[int, int]] = []
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
 
-    def write(self, content: bytes) -> None:
-        """Add a file's content."""
-        self._waiting.append(content)
-        self._waiting_bytes += len(content)
-        self.size_bytes += len(content)
-        if self._waiting_bytes >= STEP_BYTES:
-            self._hand_over()
+    def room(self) -> memoryview:
+        """Give the memory that the next files are to be read into."""
+        return self._rooms[0]
+
+    def add(self, begin: int, end: int) -> int:
+        """Add what stands in the room from here to there; return where in the blob it will lie."""
+        offset = self.size_bytes
+        self.size_bytes += end - begin
+        if self._runs and self._runs[-1][1] == begin:
+            begin = self._runs.pop()[0]
+        self._runs.append((begin, end))
+        return offset
+
+    def write(self) -> None:
+        """Write what was added, and go on with another room."""
+        if self._writing:
+            self._writing.result()
+        self._writing = self._thread.submit(self._write, [self._rooms[0][begin:end] for begin, end in self._runs])
+        self._rooms.reverse()
+        self._runs = []
 
     def close(self) -> None:
-        """Write what waits; raises what writing raised."""
+        """End the blob; raises what writing raised."""
         try:
-            self._hand_over()
             if self._writing:
                 self._writing.result()
         finally:
@@ -239,17 +252,11 @@ class Pack:
             os.close(self._target)
         self.digest = self._hasher.hexdigest()
 
-    def _hand_over(self) -> None:
-        if self._writing:
-            self._writing.result()
-        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        self._writing = self._thread.submit(self._write, waiting, self.size_bytes)
-
-    def _write(self, contents: list[bytes], end: int) -> None:
-        data = b"".join(contents)
-        _write_all(self._target, data)
-        self._hasher.update(data)
-        _start_writing(self._target, end - len(data), len(data))
+    def _write(self, runs: list[memoryview]) -> None:
+        for run in runs:
+            _write_all(self._target, run)
+            self._hasher.update(run)
+        _start_writing(self._target, 0, 0)
 
 
 def is_at_work(name: str) -> bool:
@@ -483,7 +490,7 @@ def _hash_range(hasher: blake3, beside: Hasher | None, handle: int, offset: int,
 
 
 def _start_writing(handle: int, offset: int, size: int) -> None:
-    """Ask the kernel to write pages while we hash, so that the flush at the end has less to wait for."""
+    """Ask the kernel to write pages while we hash, so that the flush at the end has less to wait for. Length 0 is up to the end."""
     import ctypes
 
     call = getattr(ctypes.CDLL(None), "sync_file_range", None)
@@ -491,7 +498,7 @@ def _start_writing(handle: int, offset: int, size: int) -> None:
         call(handle, ctypes.c_int64(offset), ctypes.c_int64(size), 2)  # SYNC_FILE_RANGE_WRITE
 
 
-def _write_all(handle: int, data: bytes) -> None:
+def _write_all(handle: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]
@@ -501,10 +508,21 @@ def _flush(names: list[str]) -> None:
     """Flush files or folders; from a handful on, one flush of the whole file system is cheaper than one for each."""
     if len(names) > 8 and _sync_file_system(names[0]):
         return
+    _start_writing_all(names)
     for name in names:
         handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _start_writing_all(names: list[str]) -> None:
+    """Have all files written at once: what a flush of the first commits to the disk's journal serves the others too."""
+    for name in names if len(names) > 1 else []:
+        handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _start_writing(handle, 0, 0)
         finally:
             os.close(handle)
 

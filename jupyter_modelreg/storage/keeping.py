@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from ..errors import Conflict
 from ..trees import Manifest, ManifestFile
+from .blobs import PACK_STEP_BYTES
 from .cutting import CUT_FROM_BYTES, stage_pieces
 from .extents import can_clone, whole_blocks
 from .parts import Slice, blobs_of, format_parts, slices_of
@@ -17,11 +18,11 @@ from .pieces import PieceHasher, format_pieces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from collections.abc import Set as AbstractSet
 
     from ..trees import Tree, TreeFile
-    from .blobs import Staging
+    from .blobs import Pack, Staging
     from .local import LocalStore
     from .parts import Parts
     from .pieces import Piece
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 SMALL_BYTES = 256 << 10
 SHARED_FROM_BYTES = 1 << 20  # less is not worth writing a file twice
 PACKED_FROM = 16  # small files of one tree: up to here each is a blob, which loads and tools can map
-_BUFFER_BYTES = 8 << 20
 
 
 class Keeping:
@@ -193,38 +193,61 @@ class Keeping:
             os.close(source)
 
     def _pack(self, items: list[TreeFile]) -> None:
-        """Write small files one after another into one blob."""
+        """Write small files whose content is not there one after another into one blob."""
         places: dict[str, tuple[int, int]] = {}
-        found = {}
         with self._staging.packing() as pack:
-            for item in items:
-                content = self._read(item)
-                digest = blake3(content).hexdigest()
-                found[item.path] = digest
-                if digest not in places and not self._store.has_blob(digest, len(content)):
-                    places[digest] = (pack.size_bytes, len(content))
-                    pack.write(content)
-                self._advance(len(content))
-        for item in items:
-            self._files[item.path] = ManifestFile(path=item.path, size_bytes=item.size_bytes, digest=found[item.path])
+            for batch in _batches(items):
+                self._pack_batch(pack, batch, places)
         if not places:
             return
         self._staged[pack.digest] = pack.name
-        self._places = {digest: Slice(pack.digest, *place) for digest, place in places.items()}
-        self._parts |= {digest: [place] for digest, place in self._places.items()}
+        new = {digest: Slice(pack.digest, *place) for digest, place in places.items()}
+        self._places |= new
+        self._parts |= {digest: [place] for digest, place in new.items()}
 
-    def _read(self, item: TreeFile) -> bytes:
+    def _pack_batch(self, pack: Pack, items: list[TreeFile], places: dict[str, tuple[int, int]]) -> None:
+        room, at, digests = pack.room(), 0, []
+        for item in items:
+            self._read(item, room[at : at + item.size_bytes + 1])
+            digests.append(blake3(room[at : at + item.size_bytes]).hexdigest())
+            at += item.size_bytes
+        known, at = self._store.index.places(digests), 0
+        for item, digest in zip(items, digests, strict=True):
+            end = at + item.size_bytes
+            if digest not in places and not self._rely(item, digest, known.get(digest)):
+                places[digest] = (pack.add(at, end), item.size_bytes)
+            self._files[item.path] = ManifestFile(path=item.path, size_bytes=item.size_bytes, digest=digest)
+            self._advance(item.size_bytes)
+            at = end
+        pack.write()
+
+    def _read(self, item: TreeFile, room: memoryview) -> None:
+        """Read a file into memory that has room for one byte more."""
+        done = 0
         with self._tree.open(item.path) as stream:
-            content = stream.read(item.size_bytes + 1)
-        if len(content) != item.size_bytes:
+            while done < len(room) and (count := stream.readinto(room[done:])):  # type: ignore[attr-defined]
+                done += count
+        if done != item.size_bytes:
             raise self._changed(item, self._tree.local_path(item.path))
-        return content
 
     def _changed(self, item: TreeFile, local: str | None) -> Conflict:
         return Conflict(f"{local or item.path} changed while it was read; nothing was registered. Try again when it rests.")
 
     def _write(self, text: bytes) -> str:
         return self._staging.write_stream(io.BytesIO(text), lambda _: None)[0]
+
+
+def _batches(items: list[TreeFile]) -> Iterator[list[TreeFile]]:
+    """Yield files that fit into the room of a pack together, with one byte to spare."""
+    batch: list[TreeFile] = []
+    size = 0
+    for item in items:
+        if size + item.size_bytes >= PACK_STEP_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += item.size_bytes
+    yield batch
 
 
 __all__ = ["Keeping"]
