@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 import unicodedata
@@ -215,6 +216,7 @@ def test_an_error_while_hashing_is_not_lost_in_its_thread(
 def test_no_descriptor_is_left_open(store: LocalStore, make_tree: MakeTree, tmp_path: Path) -> None:
     tree = make_tree(FILES)
     manifest = store.import_tree(tree)
+    gc.collect()  # what other tests left open goes now, not in between
     before = sorted(os.listdir("/proc/self/fd"))
     for number in range(3):
         store.import_tree(tree)
