@@ -16,7 +16,7 @@ from jupyter_modelreg.exports import export_model, import_model
 from jupyter_modelreg.models import delete_model, download_model
 from jupyter_modelreg.workspace import Workspace
 
-from .registry import IMPORTED, KINDS, NAMES, OFTEN, Registry, clean, files_of, is_whole, register, versions, write_model
+from .registry import IMPORTED, KINDS, NAMES, OFTEN, Registry, clean, files_of, is_right, register, versions, write_model
 
 Say = Callable[..., None]
 Action = Callable[[Registry, Workspace, random.Random, Say], None]
@@ -93,12 +93,17 @@ def clean_up(registry: Registry, workspace: Workspace, chance: random.Random, sa
 
 
 def read(registry: Registry, workspace: Workspace, chance: random.Random, say: Say) -> None:
+    """Read a version; to be refused is right only where it was deleted meanwhile, or the disk fails."""
     name = chance.choice(NAMES)
     listed = versions(workspace, name)[:20]
-    if listed:
-        model = chance.choice(listed)
-        is_right = is_whole(workspace, model) or model.version not in {item.version for item in versions(workspace, name)}
-        say("reads" if is_right else "wrong reads")
+    if not listed:
+        return
+    model = chance.choice(listed)
+    try:
+        say("reads" if is_right(workspace, model) else "wrong reads")
+    except ModelRegistryError:
+        if model.version in {item.version for item in versions(workspace, name)}:
+            say("refused reads")
 
 
 WRITING = (*[register_new] * 8, *[register_again] * 3, *[delete] * 3, carry)

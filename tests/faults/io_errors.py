@@ -35,7 +35,6 @@ CALLS = {
     "posix/io/dir/rename": (errno.EIO, errno.ENOSPC),
     "posix/io/dir/unlink": (errno.EIO, errno.EACCES),
     "posix/io/dir/opendir": (errno.EMFILE,),
-    "posix/mm/mmap": (errno.ENOMEM,),
 }
 HANG_SECONDS = 60
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)

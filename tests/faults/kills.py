@@ -19,7 +19,9 @@ def run(folder: Path, rounds: int, seed: int) -> Counts:
     while registry.others["kills"] < rounds:
         works = [write_for_ever] * chance.randrange(2, 5) + [clean_for_ever, read_for_ever]
         work_and_die(registry, works, chance, chance.uniform(0.05, 0.4))
-    return settled(registry)
+    counts = settled(registry)
+    counts.corrupt += counts.others.pop("refused reads", 0)
+    return counts
 
 
 def work_and_die(registry: Registry, works: list[Callable[[Registry, int, Say], None]], chance: random.Random, seconds: float) -> None:

@@ -90,7 +90,8 @@ def _safetensors(tensors: dict[str, bytes]) -> bytes:
 
 def write_model(folder: Path, content: str) -> Path:
     """Put the files that a word stands for into a folder, and nothing else."""
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     for path, data in files_of(content).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
@@ -187,17 +188,20 @@ def versions(workspace: Workspace, name: str) -> list[Model]:
 
 
 def is_whole(workspace: Workspace, model: Model) -> bool:
-    """Say whether a version's files are what its tag says that was registered, each read through the store."""
+    """Say whether a version's files are what its tag says that was registered, and verifying finds no fault."""
     try:
-        manifest = workspace.store.load_manifest(str(model.digest))
-        tree = workspace.store.open_tree(manifest)
-        found = {}
-        for item in tree.files():
-            with tree.open(item.path) as stream:
-                found[item.path] = stream.read()
-        return found == files_of(model.tags["content"]) and workspace.store.verify(manifest) == []
+        return is_right(workspace, model) and workspace.store.verify(workspace.store.load_manifest(str(model.digest))) == []
     except ModelRegistryError:
         return False
+
+
+def is_right(workspace: Workspace, model: Model) -> bool:
+    """Say whether a version's files, read through the store, are what its tag says that was registered."""
+    tree, found = workspace.store.open_tree(workspace.store.load_manifest(str(model.digest))), {}
+    for item in tree.files():
+        with tree.open(item.path) as stream:
+            found[item.path] = stream.read()
+    return found == files_of(model.tags["content"])
 
 
 def clean(workspace: Workspace) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from jupyter_modelreg.storage.blobs import hash_file
 
-from . import downloads, full_disk, io_errors, kills, power, rot, steps, writers
+from . import downloads, failing_steps, full_disk, io_errors, kills, power, rot, steps, writers
 from .__main__ import SCRATCH, main
 from .processes import Child
 from .registry import Counts
@@ -60,6 +60,12 @@ def test_power_cuts_are_seen_to_lose_what_is_not_flushed(folder: Path) -> None:
 
 def test_calls_that_fail_damage_nothing(folder: Path) -> None:
     assert run(io_errors, folder, 60, 60).others["faults met"] > 10
+
+
+def test_a_step_that_fails_leaves_the_old_state_and_the_next_try_works(folder: Path) -> None:
+    counts = run(failing_steps, folder, 60, 10)
+    assert counts.others["clean errors"] > 20
+    assert not [what for what in counts.others if what.startswith("raw")]
 
 
 def test_a_full_disk_damages_nothing(folder: Path) -> None:
