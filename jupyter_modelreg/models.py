@@ -263,7 +263,7 @@ def _record(
         flavors={**detection.flavors, **model.flavors},
         signature=detection.signature,
         input_example=detection.input_example,
-        scan=scan_tree(workspace.store.open_tree(manifest)),
+        scan=scan_tree(workspace.store.open_tree(manifest), digest=manifest.digest),
         lineage=lineage,
         metrics=metrics,
     )
@@ -349,7 +349,7 @@ def audited_path(workspace: Workspace, model: Model, *, trust: bool) -> str:
             f"{model.name}:{model.version} is damaged in the store: {', '.join(damaged[:3])}. Register the same files again to mend it."
         )
     path = os.path.join(workspace.store.view(manifest), manifest.root)
-    audit(scan_tree(workspace.store.open_tree(manifest)), f"{model.name}:{model.version}", is_trusted=trust)
+    audit(scan_tree(workspace.store.open_tree(manifest), digest=manifest.digest), f"{model.name}:{model.version}", is_trusted=trust)
     return path
 
 

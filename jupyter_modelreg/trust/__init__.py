@@ -28,10 +28,14 @@ if TYPE_CHECKING:
 LOADABLE = ("data-only", "known-pickle")
 CHILD_SECONDS = 120
 MAX_SHOWN = 20
+MAX_REMEMBERED = 256
+_scans: dict[str, Scan] = {}
 
 
-def scan_tree(tree: Tree) -> Scan:
+def scan_tree(tree: Tree, *, digest: str = "") -> Scan:
     """Look into every file of a tree; the worst file decides the verdict.
+
+    `digest` is that of the tree's content, where it is known and was verified: such a tree is looked into once in a process.
 
     =============  ==============================================================
     data-only      no way to run code was found
@@ -46,6 +50,15 @@ def scan_tree(tree: Tree) -> Scan:
     Unavailable
         If the disk fails while a file is read, or the folder for temporary files is full.
     """
+    scan = _scans.get(digest) or _scan(tree)
+    if digest and scan.verdict != "not-inspected":  # which the next look may get beyond
+        while len(_scans) >= MAX_REMEMBERED:
+            _scans.pop(next(iter(_scans)), None)
+        _scans[digest] = scan
+    return scan
+
+
+def _scan(tree: Tree) -> Scan:
     from .formats import VERDICTS
 
     try:

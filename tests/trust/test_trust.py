@@ -15,7 +15,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import joblib
 import numpy as np
@@ -24,6 +24,7 @@ import pytest
 from jupyter_modelreg.entities import Scan
 from jupyter_modelreg.errors import UnsafeModel
 from jupyter_modelreg.sources.local import open_local
+from jupyter_modelreg.testing.stores import GivenTree
 from jupyter_modelreg.trust import audit, scan_tree
 from jupyter_modelreg.trust.formats import inspect_file, needs_child
 
@@ -269,3 +270,20 @@ def test_what_mlflow_saves_passes(tmp_path: Path) -> None:
         mlflow.sklearn.save_model(model, str(tmp_path / "m"), pip_requirements=["x"])
     scan = scan_tree(open_local(str(tmp_path / "m")))
     assert scan.verdict in ("data-only", "known-pickle"), scan
+
+
+def test_known_content_is_looked_into_once_in_a_process(tmp_path: Path) -> None:
+    class Counted(GivenTree):
+        opened = 0
+
+        def open(self, path: str) -> BinaryIO:
+            self.opened += 1
+            return super().open(path)
+
+    tree = Counted({"w.bin": b"\0weights"})
+    for _ in range(3):
+        assert scan_tree(tree, digest="1" * 64).verdict == "data-only"
+    assert tree.opened == 1
+    for _ in range(2):
+        assert scan_tree(tree).verdict == "data-only"
+    assert tree.opened == 3
