@@ -185,7 +185,7 @@ def _resolved(entry: os.DirEntry[str], real_root: str) -> str:
 
 def is_below(real: str, real_root: str) -> bool:
     """Say whether a path is a folder or lies in it; both without links."""
-    return os.path.commonpath([real, real_root]) == real_root
+    return real == real_root or real.startswith(os.path.join(real_root, ""))
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

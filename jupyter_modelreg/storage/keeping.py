@@ -13,6 +13,7 @@ from ..trees import Manifest, ManifestFile
 from .blobs import PACK_STEP_BYTES
 from .cutting import CUT_FROM_BYTES, stage_pieces
 from .extents import can_clone, whole_blocks
+from .local import canonical
 from .parts import Slice, blobs_of, format_parts, slices_of
 from .pieces import PieceHasher, format_pieces
 
@@ -58,7 +59,9 @@ class Keeping:
             if item.path not in self._files:
                 self._stage_file(item)
         files = tuple(self._files[item.path] for item in items)
-        self.manifest = self._store.with_digest(Manifest(root=self._tree.root, is_file=self._tree.is_file, files=files))
+        manifest = Manifest(root=self._tree.root, is_file=self._tree.is_file, files=files)
+        self._text = canonical(manifest)
+        self.manifest = manifest.replace(digest=blake3(self._text).hexdigest())
         return self.manifest
 
     def names(self) -> set[str]:
@@ -81,6 +84,7 @@ class Keeping:
             self._staging.keep(name, self._store.pieces_path(blob))
         if self._parts and self._parts != self._store.kept_parts(self.manifest):
             self._staging.keep(self._write(format_parts(self._parts)), self._store.parts_path(self.manifest.digest))
+        self._staging.keep(self._write(self._text), self._store.manifest_path(self.manifest.digest))
 
     def remember(self) -> None:
         """Tell the index what was read and written, so that it need not be again."""
@@ -107,21 +111,21 @@ class Keeping:
         new = []
         for item in items:
             digest = known.get(item.path, "")
-            if digest and self._statuses[item.path].st_size == item.size_bytes and self._rely(item, digest, places.get(digest)):
+            if digest and self._statuses[item.path].st_size == item.size_bytes and self._is_relied_on(item, digest, places.get(digest)):
+                self._files[item.path] = ManifestFile(path=item.path, size_bytes=item.size_bytes, digest=digest)
                 self._advance(item.size_bytes)
             else:
                 new.append(item)
         return new
 
-    def _rely(self, item: TreeFile, digest: str, place: Slice | None) -> bool:
+    def _is_relied_on(self, item: TreeFile, digest: str, place: Slice | None) -> bool:
         """Say whether content is there, and note where."""
-        file = ManifestFile(path=item.path, size_bytes=item.size_bytes, digest=digest)
-        if not self._store.has_blob(digest, item.size_bytes):
-            slices = [place] if place else self._store.cut_of(digest)
-            if not slices or not self._store.is_content(slices, file):
-                return False
-            self._parts[digest] = slices
-        self._files[item.path] = file
+        if self._store.has_blob(digest, item.size_bytes):
+            return True
+        slices = [place] if place else self._store.cut_of(digest) if item.size_bytes > CUT_FROM_BYTES else []
+        if not slices or not self._store.is_content(slices, digest):
+            return False
+        self._parts[digest] = slices
         return True
 
     def _is_there(self, file: ManifestFile) -> bool:
@@ -214,7 +218,7 @@ class Keeping:
         known, at = self._store.index.places(digests), 0
         for item, digest in zip(items, digests, strict=True):
             end = at + item.size_bytes
-            if digest not in places and not self._rely(item, digest, known.get(digest)):
+            if digest not in places and not self._is_relied_on(item, digest, known.get(digest)):
                 places[digest] = (pack.add(at, end), item.size_bytes)
             self._files[item.path] = ManifestFile(path=item.path, size_bytes=item.size_bytes, digest=digest)
             self._advance(item.size_bytes)

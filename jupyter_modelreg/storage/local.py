@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 24 * 3600.0
 _READ_BYTES = 4 << 20
+_NO_PARTS, _NO_CHARACTERS = {"", ".", ".."}, {"\\", "\x7f", *map(chr, range(32))}
 
 
 class StoredTree:
@@ -107,7 +108,6 @@ class LocalStore:
             if hold:
                 hold(keeping.names())
             keeping.settle(items)
-            self._stage_manifest(staging, manifest)
             staging.publish(self._is_kept)
             keeping.remember()
         return manifest
@@ -141,16 +141,6 @@ class LocalStore:
                 f"{what} needs {size_text(size_bytes)}, and the disk of {self._root} has {size_text(disk.f_bavail * disk.f_frsize)} left; "
                 "nothing was registered. Set MODELREG_STORE to a folder with room."
             )
-
-    def with_digest(self, manifest: Manifest) -> Manifest:
-        """Return a manifest with its own digest."""
-        return manifest.replace(digest=manifest_digest(manifest))
-
-    def _stage_manifest(self, staging: Staging, manifest: Manifest) -> None:
-        import io
-
-        name, _, _ = staging.write_stream(io.BytesIO(_canonical(manifest)), lambda _: None)
-        staging.keep(name, self.manifest_path(manifest.digest))
 
     def _is_kept(self, target: str) -> bool:
         """Say whether a final name holds what it says; parts are written anew."""
@@ -244,8 +234,8 @@ class LocalStore:
     def _places(self, slices: list[Slice]) -> list[tuple[str, int, int]]:
         return [(self.blob_path(blob), offset, size) for blob, offset, size in slices]
 
-    def is_content(self, slices: list[Slice], item: ManifestFile) -> bool:
-        """Read slices and say whether together they are a file."""
+    def is_content(self, slices: list[Slice], digest: str) -> bool:
+        """Read slices and say whether together they are what a digest says."""
         from blake3 import blake3
 
         hasher = blake3()
@@ -255,7 +245,7 @@ class LocalStore:
                     hasher.update(data)
         except FileNotFoundError:
             return False
-        return bool(hasher.hexdigest() == item.digest)
+        return bool(hasher.hexdigest() == digest)
 
     def cut_of(self, digest: str) -> list[Slice]:
         """Return the pieces in which a file was kept before, as far as this machine remembers; none elsewhere."""
@@ -293,6 +283,8 @@ class LocalStore:
                 return parse_parts(stream.read(), manifest)
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise Unavailable(f"The parts of {manifest.root} cannot be read from the store {self._root}: {error.strerror}.") from None
         except ValueError as error:
             raise Corrupted(
                 f"The parts of {manifest.root} are damaged in the store {self._root} ({error}). Register its files again to mend them."
@@ -358,7 +350,7 @@ class LocalStore:
         advance, parts, bad = counter(manifest.size_bytes, progress), self.kept_parts(manifest), []
         for item in manifest.files:
             slices = parts.get(item.digest)
-            if not (self.is_content(slices, item) if slices else self.is_sound(item.digest)):
+            if not (self.is_content(slices, item.digest) if slices else self.is_sound(item.digest)):
                 bad.append(item.path)
             advance(item.size_bytes)
         return bad
@@ -506,7 +498,7 @@ def check_relative_path(path: str) -> str:
         If it is absolute, climbs, or has parts that some file system would understand in its own way.
     """
     parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts) or any(char == "\\" or ord(char) < 32 or ord(char) == 127 for char in path):
+    if not _NO_PARTS.isdisjoint(parts) or not _NO_CHARACTERS.isdisjoint(path):
         raise InvalidInput(f"{path!r} cannot be a path in a model: no part may be empty, . or .., no character a backslash or a control.")
     return path
 
@@ -534,7 +526,8 @@ def _is_digest(text: str) -> bool:
     return len(text) == 64 and all(char in "0123456789abcdef" for char in text)
 
 
-def _canonical(manifest: Manifest) -> bytes:
+def canonical(manifest: Manifest) -> bytes:
+    """Return a manifest as a store keeps it; the hash of this is its digest."""
     values = manifest.to_dict()
     del values["digest"]
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -544,7 +537,7 @@ def manifest_digest(manifest: Manifest) -> str:
     """Return the digest of a manifest's canonical form: the identity of a version's content."""
     from blake3 import blake3
 
-    return str(blake3(_canonical(manifest)).hexdigest())
+    return str(blake3(canonical(manifest)).hexdigest())
 
 
 def _path_below_root(manifest: Manifest, item: ManifestFile) -> str:
@@ -610,4 +603,4 @@ def _names(folder: str) -> list[str]:
     return os.listdir(folder) if os.path.isdir(folder) else []
 
 
-__all__ = ["GRACE_SECONDS", "LocalStore", "StoredTree", "check_relative_path", "counter", "manifest_digest"]
+__all__ = ["GRACE_SECONDS", "LocalStore", "StoredTree", "canonical", "check_relative_path", "counter", "manifest_digest"]
