@@ -163,6 +163,8 @@ def cell_text(value: Any, key: str) -> str:
         return f"{value:.6g}"
     if key == "creation_context":
         return created_text(value)
+    if key == "at":
+        return _minute(str(value))
     if isinstance(value, Record):
         value = value.to_dict()
     if isinstance(value, dict):
@@ -174,7 +176,11 @@ def cell_text(value: Any, key: str) -> str:
 
 def created_text(context: Any) -> str:
     """Return when something was made, to the minute."""
-    return f"{context.created_at[:16].replace('T', ' ')} UTC" if context.created_at else ""
+    return _minute(context.created_at) if context.created_at else ""
+
+
+def _minute(time: str) -> str:
+    return f"{time[:16].replace('T', ' ')} UTC"
 
 
 def escape_control(text: str) -> str:
