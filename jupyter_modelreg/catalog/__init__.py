@@ -5,31 +5,20 @@ Numbers come from one ``UPDATE … RETURNING``; files are hashed and copied befo
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
-from ..entities.model import CreationContext, Model
 from ..errors import Conflict, InvalidInput, NotFound, nearest
 from .database import utc_now
 from .endpoints import Endpoints
 from .pins import Pins
+from .search import LIST_COLUMNS, NOT_DELETED, Search, model_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
+
 
     from ..trees import Manifest
     from .database import Database, Transaction
-
-MAX_TERMS = 100
-MAX_SEARCH = 1000
-_MAX_INTEGER = (1 << 63) - 1
-_LIST_COLUMNS = """
-    version.id, model.name, version.version, version.type, version.flavor, version.description, version.stage, version.path,
-    version.job_name, version.digest, version.size_bytes, version.metrics, version.is_archived + model.is_archived,
-    version.created_at, version.created_by, version.modified_at, version.modified_by
-"""
-_NOT_DELETED = "version.deleted_at IS NULL"
 
 
 def open_catalog(url: str, *, user: str = "", network: str = "refuse") -> Catalog:
@@ -64,7 +53,7 @@ def open_catalog(url: str, *, user: str = "", network: str = "refuse") -> Catalo
     return Catalog(open_database(url), user)
 
 
-class Catalog(Endpoints, Pins):
+class Catalog(Endpoints, Pins, Search):
     """Names, versions, tags, endpoints. Any number of threads and processes may use one catalog at a time."""
 
     def __init__(self, database: Database, user: str = "") -> None:
@@ -199,8 +188,8 @@ class Catalog(Endpoints, Pins):
         model_id, stored_name = self._model_row(name)
         where = "1 = 1" if version is None else "version.version = ?"
         query = f"""
-            SELECT {_LIST_COLUMNS}, version.properties, version.details FROM version JOIN model ON model.id = version.model_id
-            WHERE version.model_id = ? AND {where} AND {_NOT_DELETED} ORDER BY version.id DESC LIMIT 1
+            SELECT {LIST_COLUMNS}, version.properties, version.details FROM version JOIN model ON model.id = version.model_id
+            WHERE version.model_id = ? AND {where} AND {NOT_DELETED} ORDER BY version.id DESC LIMIT 1
         """  # noqa: S608 - the parts are ours
         row = self._row(query, (model_id,) if version is None else (model_id, version))
         if row is None:
@@ -213,13 +202,13 @@ class Catalog(Endpoints, Pins):
         from ..records import from_dict
 
         tags = dict(self.rows("SELECT key, value FROM tag WHERE version_id = ? ORDER BY key", (row[0],)))
-        light = _model_of(row[:17], tags)
+        light = model_of(row[:17], tags)
         details = from_dict(Model, json.loads(row[18]), drop_read_only=False)
         kept = {name: getattr(details, name) for name in _DETAILS if getattr(details, name) is not None}
         return light.replace(**kept, properties=json.loads(row[17]), latest_version=self._latest(model_id))
 
     def _latest(self, model_id: int) -> str | None:
-        query = f"SELECT version FROM version WHERE model_id = ? AND {_NOT_DELETED} ORDER BY id DESC LIMIT 1"  # noqa: S608
+        query = f"SELECT version FROM version WHERE model_id = ? AND {NOT_DELETED} ORDER BY id DESC LIMIT 1"  # noqa: S608
         row = self._row(query, (model_id,))
         return row[0] if row else None
 
@@ -231,91 +220,18 @@ class Catalog(Endpoints, Pins):
         return int(row[0]), str(row[1])
 
     def _no_version(self, model_id: int, name: str, version: str | None) -> NotFound:
-        query = f"SELECT version FROM version WHERE model_id = ? AND {_NOT_DELETED} ORDER BY id DESC LIMIT 6"  # noqa: S608
+        query = f"SELECT version FROM version WHERE model_id = ? AND {NOT_DELETED} ORDER BY id DESC LIMIT 6"  # noqa: S608
         known = [item[0] for item in self.rows(query, (model_id,))]
         listed = ", ".join(known[:5]) + (" …" if len(known) > 5 else "")
         return NotFound(f'{name} has no version "{version}"; it has {listed}.' if known else f"{name} has no versions left.")
-
-    def list_models(
-        self,
-        *,
-        name: str | None = None,
-        tags: dict[str, str] | None = None,
-        stage: str | None = None,
-        search: str | None = None,
-        max_results: int | None = None,
-        archived: str = "active",
-    ) -> list[Model]:
-        """Return the latest version of each model, or all versions of one, the newest first.
-
-        ``archived`` is "active", "only" or "all". A tag with an empty value matches any value. The models have no files,
-        signature or lineage; `get_version` does.
-
-        Raises
-        ------
-        NotFound
-            If ``name`` is given and there is no such model.
-        InvalidInput
-            If ``max_results`` is below 1, or more is searched for than SQLite can.
-        """
-        if max_results is not None and max_results < 1:
-            raise InvalidInput(f"max_results must be at least 1, not {max_results}.", key="max_results")
-        if len(tags or {}) > MAX_TERMS or len(search or "") > MAX_SEARCH:
-            raise InvalidInput(f"At most {MAX_TERMS} tags and {MAX_SEARCH} characters of text can be searched for at once.", key="search")
-        conditions = [_NOT_DELETED, _ARCHIVED[archived]]
-        values: list[Any] = []
-        if name:
-            conditions.append("version.model_id = ?")
-            values.append(self._model_row(name)[0])
-        for key, value in (tags or {}).items():
-            conditions.append(_HAS_TAG if value else _HAS_TAG_KEY)
-            values += [key, value] if value else [key]
-        if stage:
-            conditions.append("version.stage = ?")
-            values.append(stage)
-        if search:
-            conditions.append(_SEARCH)
-            values += [f"%{_escape(search)}%"] * 4
-        return self._listed(" AND ".join(conditions), values, max_results, is_latest_only=not name)
 
     def kept_versions(self) -> list[tuple[str, str, int]]:
         """Return every version, archived ones too: its name as ``churn:3``, its digest, its size in bytes."""
         query = f"""
             SELECT model.name, version.version, version.digest, version.size_bytes FROM version JOIN model ON model.id = version.model_id
-            WHERE {_NOT_DELETED} ORDER BY version.id
+            WHERE {NOT_DELETED} ORDER BY version.id
         """  # noqa: S608
         return [(f"{name}:{version}", digest, size or 0) for name, version, digest, size in self.rows(query)]
-
-    def _listed(self, where: str, values: list[Any], limit: int | None, *, is_latest_only: bool) -> list[Model]:
-        source = f"SELECT {_LIST_COLUMNS} FROM version JOIN model ON model.id = version.model_id WHERE {where}"  # noqa: S608
-        if is_latest_only:
-            # The latest version that fits, so that archiving version 3 shows version 2 and not nothing.
-            source += f" AND version.id IN (SELECT max(version.id) FROM version JOIN model ON model.id = version.model_id WHERE {where} GROUP BY version.model_id)"  # noqa: S608
-            values = values * 2
-        query = f"{source} ORDER BY version.id DESC LIMIT ?"
-        with _no_garbage_collection():
-            rows = self.rows(query, (*values, min(limit or _MAX_INTEGER, _MAX_INTEGER)))
-            tags = self._tags_of([row[0] for row in rows])
-            latest = self._latest_of({row[1] for row in rows}) if is_latest_only else {}
-            return [_model_of(row, tags.get(row[0], {}), latest.get(row[1])) for row in rows]
-
-    def _tags_of(self, ids: list[int]) -> dict[int, dict[str, str]]:
-        found: dict[int, dict[str, str]] = {}
-        for start in range(0, len(ids), 900):
-            page = ids[start : start + 900]
-            query = f"SELECT version_id, key, value FROM tag WHERE version_id IN ({','.join('?' * len(page))}) ORDER BY version_id, key"  # noqa: S608
-            for version_id, key, value in self.rows(query, tuple(page)):
-                found.setdefault(version_id, {})[key] = value
-        return found
-
-    def _latest_of(self, names: set[str]) -> dict[str, str]:
-        if not names:
-            return {}
-        query = f"""
-            SELECT model.name, version.version FROM version JOIN model ON model.id = version.model_id
-            WHERE version.id IN (SELECT max(id) FROM version WHERE {_NOT_DELETED} GROUP BY model_id)
-        """  # noqa: S608
-        return dict(self.rows(query))
 
     def update_version(self, name: str, version: str, change: Callable[[Model], Model], *, user: str | None = None) -> Model:
         """Change description, tags, stage and properties of a version; properties may be added, not changed.
@@ -418,7 +334,7 @@ class Catalog(Endpoints, Pins):
             if users:
                 what = f"{name}:{version}" if version else name
                 raise Conflict(f"{what} is deployed at {', '.join(users)}; delete the deployment first.")
-            query = f"SELECT version FROM version WHERE {where} AND {_NOT_DELETED} ORDER BY id DESC"  # noqa: S608
+            query = f"SELECT version FROM version WHERE {where} AND {NOT_DELETED} ORDER BY id DESC"  # noqa: S608
             gone = [row[0] for row in transaction.execute(query, values)]
             for table in ("tag", "metric"):
                 transaction.execute(f"DELETE FROM {table} WHERE version_id IN (SELECT id FROM version WHERE {where})", values)  # noqa: S608
@@ -426,17 +342,11 @@ class Catalog(Endpoints, Pins):
                 f"UPDATE version SET deleted_at = ?, details = '{{}}' WHERE {where} AND deleted_at IS NULL",  # noqa: S608
                 [utc_now(), *values],
             )
-            query = f"SELECT 1 FROM version WHERE model_id = ? AND {_NOT_DELETED}"  # noqa: S608
+            query = f"SELECT 1 FROM version WHERE model_id = ? AND {NOT_DELETED}"  # noqa: S608
             if transaction.execute(query, (model_id,)).fetchone() is None:
                 transaction.execute("UPDATE model SET is_deleted = 1, is_archived = 0 WHERE id = ?", (model_id,))
             self._record(transaction, "delete", name, f"{name}:{version}" if version else name)
         return gone
-
-    @contextmanager
-    def frozen(self) -> Iterator[set[str]]:
-        """Hold every writer back and give the digests in use: while this lasts, no version is recorded."""
-        with self._database.writing():
-            yield self.live_digests()
 
 
 _DETAILS = (
@@ -450,67 +360,6 @@ _DETAILS = (
     "default_deployment_template",
     "allowed_deployment_templates",
 )
-_ARCHIVED = {
-    "active": "version.is_archived + model.is_archived = 0",
-    "only": "version.is_archived + model.is_archived > 0",
-    "all": "1 = 1",
-}
-_HAS_TAG = "version.id IN (SELECT version_id FROM tag WHERE key = ? AND value = ?)"
-_HAS_TAG_KEY = "version.id IN (SELECT version_id FROM tag WHERE key = ?)"
-_SEARCH = """(
-    model.name LIKE ? ESCAPE '\\' OR version.description LIKE ? ESCAPE '\\' OR version.stage LIKE ? ESCAPE '\\'
-    OR version.id IN (SELECT version_id FROM tag WHERE key || '=' || value LIKE ? ESCAPE '\\')
-)"""
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Put off the search for garbage: a long list is none, and in a large process searching takes longer than listing."""
-    import gc
-
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _model_of(row: tuple[Any, ...], tags: dict[str, str], latest: str | None = None) -> Model:
-    (_, name, version, kind, flavor, description, stage, path, job, digest, size, metrics, is_archived, made, by, changed, changer) = row
-    numbers: dict[str, float] = {}
-    if metrics != "{}":
-        import json
-
-        numbers = json.loads(metrics)
-    context = {"created_at": made, "created_by": by, "last_modified_at": changed, "last_modified_by": changer}
-    return Model.trusted(
-        {
-            "name": name,
-            "version": version,
-            "type": kind,
-            "flavor": flavor,
-            "description": description,
-            "stage": stage,
-            "path": path,
-            "job_name": job,
-            "digest": digest,
-            "size_bytes": size,
-            "metrics": numbers,
-            "tags": tags,
-            "properties": {},
-            "flavors": {},
-            "is_archived": bool(is_archived),
-            "latest_version": latest,
-            "id": f"azureml://models/{name}/versions/{version}",
-            "creation_context": CreationContext.trusted(context),
-        }
-    )
 
 
 __all__ = ["Catalog", "open_catalog"]
