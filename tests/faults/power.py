@@ -27,7 +27,7 @@ def run(folder: Path, rounds: int, seed: int, *, spoil: Callable[[], None] = lam
             work_and_die(registry, [write] * chance.randrange(1, 4) + [clean_for_ever], chance, chance.uniform(0.1, 0.5))
             mount.cut()
             registry.others["cuts"] += 1
-            if number % 10 == 9 and not (found := registry.check()).is_clean:
+            if number % 5 == 4 and not (found := registry.check()).is_clean:
                 return found  # what is lost once is lost ever after
         return settled(registry)
 

@@ -25,9 +25,10 @@ from jupyter_modelreg.workspace import Workspace, open_workspace
 
 from .processes import ask
 
-for package in (catalog, flavors, sources, storage, trust):  # so that a forked process has all of it and starts at once
+for package in (catalog, flavors, sources, storage, trust):  # so that a forked process has all that it needs and starts at once
     for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        import_module(found.name)
+        if not found.name.endswith((".postgres", ".remote", ".cutting", ".far")):  # what lies elsewhere
+            import_module(found.name)
 
 NAMES = ("churn", "fraud", "iris")
 IMPORTED = tuple(f"imported-{name}" for name in NAMES)
@@ -112,7 +113,7 @@ class Registry:
         self.kept: dict[tuple[str, str], str] = {}  # name and version -> content
         self.gone: set[tuple[str, str]] = set()
         self.doubtful: set[tuple[str, str]] = set()  # being deleted when the process died
-        self.acknowledged = 0
+        self.acknowledged = self.repeated = 0  # repeated: numbers that were given twice
         self.others: Counter[str] = Counter()
 
     def open(self, **settings: str) -> Workspace:
@@ -132,7 +133,7 @@ class Registry:
         for what, *words in lines:
             if what == "kept":
                 self.acknowledged += 1
-                assert (words[0], words[1]) not in self.kept, f"{words[0]}:{words[1]} was acknowledged twice"
+                self.repeated += (words[0], words[1]) in self.kept
                 self.kept[words[0], words[1]] = words[2]
             elif what == "imported":  # perhaps once more
                 self.acknowledged += (words[0], words[1]) not in self.kept
@@ -159,7 +160,7 @@ class Registry:
         for key, content in self.kept.items():
             if key not in self.gone | self.doubtful:
                 counts.lost += key not in listed or listed[key].tags["content"] != content
-        counts.lost += len(self._gaps(set(listed)))
+        counts.lost += self.repeated + len(self._gaps(set(listed)))
         counts.corrupt += len(self.gone & set(listed))
         counts.corrupt += sum(not is_whole(workspace, item) for item in listed.values())
         return counts
