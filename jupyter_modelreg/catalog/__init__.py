@@ -5,6 +5,7 @@ Numbers come from one ``UPDATE … RETURNING``; files are hashed and copied befo
 
 from __future__ import annotations
 
+from ..entities.model import Model
 from ..errors import Conflict, InvalidInput, NotFound, nearest
 from .database import utc_now
 from .endpoints import Endpoints
@@ -15,7 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
 
     from ..trees import Manifest
     from .database import Database, Transaction
