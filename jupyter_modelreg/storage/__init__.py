@@ -212,9 +212,10 @@ def open_store(
     flushes = durability == "full"
     if "://" not in url or url.startswith("file://"):
         return LocalStore(url.removeprefix("file://"), caches=cache, flushes=flushes, dedup=dedup, quota_bytes=quota_bytes)
+    from .cache import Cache
     from .remote import open_remote
 
-    return open_remote(url, LocalStore(cache, flushes=flushes, dedup=dedup), cache_bytes=cache_bytes)
+    return open_remote(url, Cache(cache, flushes=flushes, dedup=dedup), cache_bytes=cache_bytes)
 
 
 __all__ = [

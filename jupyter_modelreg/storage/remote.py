@@ -1,99 +1,114 @@
 """A store on any file system that fsspec knows, with a local store as its cache on this machine.
 
-Files are hashed and kept in the cache first, then put under their digest where all can see them. What is read comes
-through the cache and is checked on its way in. A name is given only to a whole file: object stores do that by
-themselves, elsewhere a private name is moved. Source: this project's storage studies; fsspec's ``put_file`` writes onto
-the final name, and a crash would leave half a file there.
+Files are hashed and kept in the cache first, then put under their digest where all can see them: blobs, then the record of
+parts, the manifest last, so that whoever sees a manifest finds all that it names. What is read comes through the cache and
+is checked on its way in. Large files travel in slices (see `slices`), several at a time, and go on where they were cut.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import secrets
 import time
 from contextlib import contextmanager, suppress
 
-from ..errors import Corrupted, InvalidInput, ModelRegistryError, NotFound, Unavailable
+from ..errors import Corrupted, NotFound
 from . import Garbage
-from .blobs import digest_path
-from .local import GRACE_SECONDS, LocalStore, StoredTree, counter
-from .parts import blobs_of, count_parts, parse_parts, slices_of
+from .checking import FarCheck, is_sound
+from .far import FarEnd, Patience, check_url
+from .local import GRACE_SECONDS, StoredTree, counter
+from .parts import Slice, blobs_of, count_parts, parse_parts, slices_of
+from .slices import WHOLE_BYTES, FarLayout, is_cut
+from .transfers import RangeReader, Wanted, fetch_blobs, fetch_large, in_order, read_checked, run_all, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
-    from typing import Any, BinaryIO
+    from typing import BinaryIO
 
     from ..trees import Manifest, ManifestFile, Tree
     from . import Hold, Progress
+    from .cache import Cache
     from .parts import Parts
     from .pieces import Piece
 
-# Object stores: nobody sees half of what is being put.
-_WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"}
+SMALL_BYTES = 4 << 20  # a file up to here is read whole and checked; of a larger one what is asked for
+_TRIES = 3
+_PLACES = {"manifest": ("manifests", "parts"), "blob": ("blobs",)}
 
 
-def open_remote(url: str, cache: LocalStore, *, cache_bytes: int | None = None) -> RemoteStore:
-    """Open a store at an fsspec URL, such as ``s3://bucket/prefix``.
+def open_remote(url: str, cache: Cache, *, cache_bytes: int | None = None, patience: Patience = Patience()) -> RemoteStore:  # noqa: B008
+    """Open a store at an fsspec URL, such as ``s3://bucket/prefix``. `cache_bytes` limits what this machine keeps of it.
 
     Raises
     ------
     InvalidInput
         If fsspec knows no such kind of URL.
     Unavailable
-        If the package that reaches it is not installed, or it cannot be used.
+        If the package that reaches it is not installed.
     """
-    from fsspec.core import url_to_fs
-
-    with _asking(url):
-        try:
-            # What others put meanwhile must be seen, so no listing is remembered.
-            file_system, root = url_to_fs(url, use_listings_cache=False)
-        except ValueError as error:
-            raise InvalidInput(f'The store "{url}" is of a kind that fsspec does not know: {error}.', key="store") from None
-    return RemoteStore(url, file_system, str(root).rstrip("/"), cache)
+    check_url(url)
+    cache.limit_bytes = cache_bytes
+    return RemoteStore(FarEnd(url, patience), cache)
 
 
 class RemoteStore:
     """Blobs and manifests at a URL; see `Store` for what each method promises. It is as durable as what lies there."""
 
-    def __init__(self, url: str, file_system: Any, root: str, cache: LocalStore) -> None:
-        self._url, self._files, self._root, self.cache = url, file_system, root, cache
-        self._unsound: set[str] = set()
-        protocol = file_system.protocol
-        self._puts_whole = not _WHOLE_PUTS.isdisjoint([protocol] if isinstance(protocol, str) else protocol)
+    def __init__(self, far: FarEnd, cache: Cache) -> None:
+        self.far, self.cache = far, cache
 
     # --- keep -----------------------------------------------------------------------------------------------------
 
     def import_tree(self, tree: Tree, progress: Progress | None = None, *, hold: Hold | None = None, is_linked: bool = False) -> Manifest:
-        """Keep the files of a tree; when this returns others can read them."""
-        manifest = self.cache.import_tree(tree, progress, hold=hold, is_linked=is_linked)
-        needed = blobs_of(manifest, self.cache.load_parts(manifest))
-        advance = counter(sum(needed.values()), progress)
-        with _asking(self._url):
-            for blob, size in needed.items():
-                self._put(self.cache.blob_path(blob), "blobs", blob)
-                advance(size)
-            if os.path.exists(self.cache.parts_path(manifest.digest)):
-                self._put(self.cache.parts_path(manifest.digest), "parts", manifest.digest)
-            # The manifest comes last: whoever sees it finds all that it names.
-            self._put(self.cache.manifest_path(manifest.digest), "manifests", manifest.digest)
+        """Keep the files of a tree; when this returns others can read them.
+
+        `progress` is told of two passes over the bytes: into the cache, and from there.
+        """
+        self.cache.trim(room_bytes=sum(item.size_bytes for item in tree.files()))
+        with self.cache.busy():
+            manifest = self.cache.import_tree(tree, progress, is_linked=is_linked)
+            theirs = self._far_parts(manifest)
+            layout = self._layout(manifest)
+            if hold:
+                names = {manifest.digest, *layout.sources, *blobs_of(manifest, theirs), *(item.digest for item in manifest.files)}
+                hold(names)
+            for _ in range(_TRIES):
+                if self.cache.holds(manifest):
+                    break
+                self.cache.import_tree(tree, is_linked=is_linked)  # a clean-up was quicker than we
+                layout = self._layout(manifest)
+            self._send(manifest, layout, theirs, progress)
+        self.cache.trim()
         return manifest
 
-    def _put(self, local: str, kind: str, digest: str) -> None:
-        target = self._path(kind, digest)
-        if self._size(target) == os.path.getsize(local) and digest not in self._unsound:
-            return
-        self._unsound.discard(digest)
-        if self._puts_whole:
-            self._files.put_file(local, target)
-            return
-        name = f"{self._root}/staging/{secrets.token_hex(8)}"
-        for path in (name, target):
-            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._files.put_file(local, name)
-        self._files.mv(name, target)
+    def _layout(self, manifest: Manifest) -> FarLayout:
+        layout = FarLayout(self.cache, manifest)
+        self.cache.touch({source.blob for source in layout.sources.values()})
+        return layout
+
+    def _send(self, manifest: Manifest, layout: FarLayout, theirs: Parts, progress: Progress | None) -> None:
+        """Put what is not there; who put a manifest's parts first has laid its files out, as long as they are there."""
+        advance = counter(sum(source.size_bytes for source in layout.sources.values()), progress)
+        is_laid_out = bool(theirs) and self._is_there(blobs_of(manifest, theirs)) and not self.cache.is_unsound(manifest.digest)
+        if is_laid_out and self._far_parts(manifest) == theirs:
+            for source in layout.sources.values():
+                advance(source.size_bytes)
+        else:
+            send(self.far, self.cache, layout.sources, advance)
+            if layout.text:
+                self.far.put("parts", manifest.digest, layout.text)
+            elif theirs:
+                self.far.remove("parts", manifest.digest)  # each file is a blob of its own now
+        self._put_manifest(manifest)
+
+    def _put_manifest(self, manifest: Manifest) -> None:
+        with open(self.cache.manifest_path(manifest.digest), "rb") as stream:
+            content = stream.read()
+        if self.far.size("manifests", manifest.digest) != len(content) or self.cache.is_unsound(manifest.digest):
+            self.far.put("manifests", manifest.digest, content)
+            self.cache.forget_unsound(manifest.digest)
 
     def scratch(self) -> AbstractContextManager[str]:
         """Give a private folder on this machine that goes with the context."""
@@ -105,52 +120,69 @@ class RemoteStore:
         """Return a kept tree's manifest, checked against its hash."""
         with suppress(NotFound, Corrupted):  # the cache's copy is one of two
             return self.cache.load_manifest(digest)
-        with _asking(self._url), suppress(FileNotFoundError), self._files.open(self._path("manifests", digest), "rb") as stream:
-            self.cache.admit("manifests", digest, stream, f"Manifest {digest[:12]}…")
+        with suppress(NotFound):
+            self._admit_manifest(digest)
         return self.cache.load_manifest(digest)  # says so when there is none
 
+    def _admit_manifest(self, digest: str) -> None:
+        content = self.far.read_whole("manifests", digest) if len(digest) == 64 and digest.isalnum() else None
+        if content is None:
+            raise NotFound(f"The store has no manifest {digest[:12]}….")
+        try:
+            self.cache.admit("manifests", digest, io.BytesIO(content), f"Manifest {digest[:12]}…")
+        except Corrupted:
+            self.cache.mark_unsound(digest)
+            raise
+
     def open_tree(self, manifest: Manifest) -> StoredTree:
-        """Return the files of a manifest."""
+        """Return the files of a manifest. Small ones are checked when they are opened; of large ones that are not here only what is asked for is fetched."""
         return StoredTree(self, manifest)
 
     def load_parts(self, manifest: Manifest) -> Parts:
-        """Return how a tree's files lie in blobs, where they are none of their own; the same everywhere the manifest is."""
-        kept = self.cache.kept_parts(manifest)
-        if kept or all(self.local_blob(item) for item in manifest.files):
-            return kept
-        with _asking(self._url):
-            try:
-                text = self._files.cat_file(self._path("parts", manifest.digest))
-            except FileNotFoundError:
-                return {}
+        """Return how a tree's files lie in blobs, where they are none of their own: here, or else at the far end."""
+        if self.cache.holds(manifest):
+            return self.cache.load_parts(manifest)
+        parts = self._far_parts(manifest)
+        return {item.digest: parts[item.digest] for item in manifest.files if item.digest in parts and not self.local_blob(item)}
+
+    def _far_parts(self, manifest: Manifest) -> Parts:
+        """Return the parts as they lie at the far end now; others may have laid the files out anew."""
+        text = self.far.read_whole("parts", manifest.digest)
         try:
-            parts = parse_parts(text, manifest)
+            return parse_parts(text, manifest) if text is not None else {}
         except ValueError as error:
-            raise Corrupted(f"The parts of {manifest.root} are damaged where they come from: {error}.") from None
-        self.cache.admit_text("parts", manifest.digest, text)
-        return parts
+            self.cache.mark_unsound(manifest.digest)
+            raise Corrupted(
+                f"The parts of {manifest.root} are damaged in the store {self.far.url} ({error}). Register its files again to mend them."
+            ) from None
 
     def open_file(self, item: ManifestFile, parts: Parts) -> BinaryIO:
-        """Open a file from the cache, else where it lies; nothing is checked."""
+        """Open a file from the cache, else where it lies."""
         slices = slices_of(parts, item.digest, item.size_bytes)
-        if item.digest in parts:
-            self._fetch_blobs({blob: offset + size for blob, offset, size in slices}, None)
-        if all(os.path.exists(self.cache.blob_path(blob)) for blob, _, _ in slices):
+        if all(os.path.exists(self.cache.blob_path(part.blob)) for part in slices):
+            self.cache.touch(part.blob for part in slices)
             return self.cache.open_file(item, parts)
-        return self._open_far(item.digest, item.path)
+        if item.size_bytes > SMALL_BYTES:
+            if self.far.size("blobs", slices[0].blob) is None:
+                raise Corrupted(f"{item.path} is missing from the store {self.far.url}.")
+            return io.BufferedReader(RangeReader(self.far, slices, item.path))
+        return io.BytesIO(self._read_small(item, slices))
 
-    def _open_far(self, blob: str, what: str) -> BinaryIO:
-        with _asking(self._url):
-            try:
-                stream: BinaryIO = self._files.open(self._path("blobs", blob), "rb")
-            except FileNotFoundError:
-                raise Corrupted(f"{what} is missing from the store {self._url}.") from None
-        return stream
+    def _read_small(self, item: ManifestFile, slices: list[Slice]) -> bytes:
+        if slices[0].blob == item.digest:
+            content = read_checked(self.far, Wanted(item.digest, item.size_bytes, item.path))
+            self.cache.admit_blobs({item.digest: content})
+            return content
+        from blake3 import blake3
+
+        content = io.BufferedReader(RangeReader(self.far, slices, item.path)).read()
+        if blake3(content).hexdigest() != item.digest:
+            raise Corrupted(f"{item.path} is damaged where it comes from.")
+        return content
 
     def local_blob(self, item: ManifestFile) -> str | None:
         """Return where this machine has a file already."""
-        path = self.cache.blob_path(item.digest)
-        return path if os.path.isfile(path) and os.path.getsize(path) == item.size_bytes else None
+        return self.cache.blob_path(item.digest) if self.cache.has_blob(item.digest, item.size_bytes) else None
 
     def pieces(self, item: ManifestFile) -> list[Piece] | None:
         """Return the pieces of a file, where the cache knows them."""
@@ -158,141 +190,176 @@ class RemoteStore:
 
     def view(self, manifest: Manifest) -> str:
         """Return a read-only folder on this machine that holds the tree; what the cache lacks is fetched and checked."""
-        self._fetch(manifest, None)
-        return self.cache.view(manifest)
+        with self._fetched(manifest, None):
+            path = self.cache.view(manifest)
+            self.cache.touch((), path)
+        return path
 
     def checkout(self, manifest: Manifest, folder: str, progress: Progress | None = None) -> list[str]:
         """Copy the tree into a folder, each file checked against its hash; return the paths, relative to it."""
-        self._fetch(manifest, progress)
-        return self.cache.checkout(manifest, folder)
+        is_here = self.cache.holds(manifest)
+        with self._fetched(manifest, progress):
+            try:
+                return self.cache.checkout(manifest, folder, progress if is_here else None)
+            except Corrupted:
+                self._drop_damaged(manifest, self.cache.verify(manifest))
+        with self._fetched(manifest, progress):
+            return self.cache.checkout(manifest, folder)
+
+    def damaged(self, manifest: Manifest) -> list[str]:
+        """Return the paths that are missing or damaged in the view on this machine, and at the far end, too."""
+        with self._fetched(manifest, None):
+            bad = self.cache.damaged(manifest)
+            if not bad:
+                return []
+            self._drop_damaged(manifest, bad)
+        with suppress(Corrupted), self._fetched(manifest, None):
+            return self.cache.damaged(manifest)
+        return bad
+
+    def _drop_damaged(self, manifest: Manifest, paths: list[str]) -> None:
+        """Remove from the cache what is damaged there: the far end may have it sound."""
+        parts = self.cache.kept_parts(manifest)
+        files = [item for item in manifest.files if item.path in paths]
+        blobs = {part.blob for item in files for part in slices_of(parts, item.digest, item.size_bytes)}
+        self.cache.remove([Garbage(kind="blob", name=blob) for blob in blobs if not self.cache.is_sound(blob)])
+
+    def sha256(self, manifest: Manifest, progress: Progress | None = None) -> dict[str, str]:
+        """Return the SHA-256 of each file in hex, by path."""
+        known = self.cache.index.checksums(item.digest for item in manifest.files)
+        if all(item.digest in known for item in manifest.files):
+            return {item.path: known[item.digest] for item in manifest.files}
+        with self._fetched(manifest, progress):
+            return self.cache.sha256(manifest)
+
+    @contextmanager
+    def _fetched(self, manifest: Manifest, progress: Progress | None) -> Iterator[None]:
+        """Have a tree in the cache, where it stays while it is used."""
+        with self.cache.busy():
+            for _ in range(_TRIES):
+                is_here = self.cache.holds(manifest)
+                if not is_here:
+                    self._fetch(manifest, progress)
+                names = set(blobs_of(manifest, self.cache.load_parts(manifest)))
+                self.cache.touch(names)
+                if is_here and self.cache.holds(manifest):
+                    break  # since it was touched nobody trims it
+            yield
+        if not is_here:
+            self.cache.trim(but=names)
 
     def _fetch(self, manifest: Manifest, progress: Progress | None) -> None:
-        self._fetch_blobs(blobs_of(manifest, self.load_parts(manifest)), progress, {item.digest: item.path for item in manifest.files})
-
-    def _fetch_blobs(self, needed: dict[str, int], progress: Progress | None, paths: dict[str, str] | None = None) -> None:
-        missing = {blob: size for blob, size in needed.items() if not os.path.exists(self.cache.blob_path(blob))}
-        advance = counter(sum(missing.values()), progress)
-        for blob, size in missing.items():
-            what = (paths or {}).get(blob, f"Blob {blob[:12]}…")
-            with _asking(self._url), self._open_far(blob, what) as stream:
-                self.cache.admit("blobs", blob, stream, what)
-            advance(size)
+        if not os.path.exists(self.cache.manifest_path(manifest.digest)):
+            self._admit_manifest(manifest.digest)
+        parts = self._far_parts(manifest)
+        missing = [item for item in {item.digest: item for item in manifest.files}.values() if not self.local_blob(item)]
+        large = [item for item in missing if (is_cut(parts[item.digest]) if item.digest in parts else item.size_bytes > WHOLE_BYTES)]
+        small = [item for item in missing if item not in large]
+        self.cache.keep_parts(manifest, {item.digest: parts[item.digest] for item in small if item.digest in parts})
+        wanted = [item for item in _wanted(small, parts).values() if not self.cache.has_least(item.blob, item.size_bytes)]
+        total = sum(item.size_bytes for item in wanted) + sum(item.size_bytes for item in large)
+        self.cache.trim(room_bytes=total, but={part.blob for slices in parts.values() for part in slices})
+        advance = counter(total, progress)
+        fetch_blobs(self.far, self.cache, wanted, advance)
+        for item in large:
+            whole = Wanted(item.digest, item.size_bytes, item.path)
+            fetch_large(self.far, self.cache, whole, parts.get(item.digest, []), advance)
 
     # --- check ----------------------------------------------------------------------------------------------------
 
     def holds(self, manifest: Manifest) -> bool:
         """Say whether a tree's manifest and all that its files lie in is there."""
-        needed = blobs_of(manifest, self.load_parts(manifest))
-        with _asking(self._url):
-            return self._size(self._path("manifests", manifest.digest)) is not None and all(
-                (self._size(self._path("blobs", blob)) or 0) >= size for blob, size in needed.items()
-            )
+        try:
+            needed = blobs_of(manifest, self._far_parts(manifest))
+        except Corrupted:
+            return False
+        return self.far.size("manifests", manifest.digest) is not None and self._is_there(needed)
+
+    def _is_there(self, needed: dict[str, int]) -> bool:
+        sizes = in_order(lambda blob: self.far.size("blobs", blob), needed)
+        return all(size is not None and size >= needed[blob] for blob, size in zip(needed, sizes, strict=True))
 
     def verify(self, manifest: Manifest, progress: Progress | None = None) -> list[str]:
         """Read every byte of a tree where it lies and return the paths that are missing or damaged."""
-        parts, advance = self.load_parts(manifest), counter(manifest.size_bytes, progress)
-        sound, bad = {}, []
-        for item in manifest.files:
-            for blob, _, _ in slices_of(parts, item.digest, item.size_bytes):
-                if blob not in sound:
-                    sound[blob] = self.is_sound(blob)
-            if not all(sound[blob] for blob, _, _ in slices_of(parts, item.digest, item.size_bytes)):
-                bad.append(item.path)
-            advance(item.size_bytes)
-        return bad
-
-    def damaged(self, manifest: Manifest) -> list[str]:
-        """Return the paths that are missing or damaged in the view on this machine."""
-        self._fetch(manifest, None)
-        return self.cache.damaged(manifest)
+        try:
+            parts = self._far_parts(manifest)
+        except Corrupted:
+            return [item.path for item in manifest.files]
+        bad = FarCheck(self.far, manifest, parts).run(counter(manifest.size_bytes, progress))
+        for name in bad.blobs:
+            self.cache.mark_unsound(name)
+        if bad.paths and not bad.blobs:
+            self.cache.mark_unsound(manifest.digest)  # sound blobs in a wrong order: its parts are wrong
+        return bad.paths
 
     def is_sound(self, name: str) -> bool:
         """Read a blob where it lies and say whether it is what its name says."""
-        from blake3 import blake3
-
-        hasher = blake3()
-        try:
-            with _asking(self._url), self._open_far(name, name) as stream:
-                while data := stream.read(8 << 20):
-                    hasher.update(data)
-        except Corrupted:
-            return False
-        if hasher.hexdigest() != name:
-            self._unsound.add(name)  # what is kept next takes its place, though its length is right
-        return bool(hasher.hexdigest() == name)
-
-    def sha256(self, manifest: Manifest, progress: Progress | None = None) -> dict[str, str]:
-        """Return the SHA-256 of each file in hex, by path."""
-        self._fetch(manifest, progress)
-        return self.cache.sha256(manifest)
+        if is_sound(self.far, name):
+            self.cache.forget_unsound(name)
+            return True
+        self.cache.mark_unsound(name)  # what is kept next takes its place, though its length is right
+        return False
 
     def names_of(self, manifest: Manifest) -> set[str]:
         """Return the blobs that a kept tree lies in, and its own digest."""
-        return {manifest.digest, *blobs_of(manifest, self.load_parts(manifest))}
+        return {manifest.digest, *blobs_of(manifest, self._far_parts(manifest))}
 
     def blobs(self) -> dict[str, int]:
         """Return every blob that is there and its length in bytes."""
-        with _asking(self._url):
-            return {path.rpartition("/")[2]: int(about["size"]) for path, about in self._listed("blobs")}
+        return {name: size for name, (size, _) in self.far.listed("blobs").items()}
 
     def count_parts(self, manifests: Iterable[Manifest]) -> tuple[int, int]:
         """Return in how many packs of small files, and in how many pieces of large ones, trees lie."""
-        return count_parts(self.load_parts(manifest) for manifest in manifests)
+        found = in_order(self._far_parts, manifests)
+        return count_parts({name: slices for name, slices in parts.items() if not is_cut(slices)} for parts in found)
 
     # --- clean ----------------------------------------------------------------------------------------------------
 
     def garbage(self, live: set[str], *, grace_seconds: float = GRACE_SECONDS) -> list[Garbage]:
-        """Return what no live manifest needs and is older than the grace time."""
-        needed = set(live)
-        for digest in live:
-            with suppress(NotFound):
-                needed |= self.names_of(self.load_manifest(digest))
-        horizon, found = time.time() - grace_seconds, []
-        with _asking(self._url):
-            for kind, folder in (("manifest", "manifests"), ("blob", "blobs"), ("scratch", "staging")):
-                for path, about in self._listed(folder):
-                    name = path.rpartition("/")[2]
-                    if name not in needed and self._files.modified(path).timestamp() < horizon:
-                        found.append(Garbage(kind=kind, name=name, size_bytes=int(about["size"])))
-        return found
+        """Return what no live manifest needs and is older than the grace time, there and among private files here."""
+        horizon, needed = time.time() - grace_seconds, set(live)
+        for names in in_order(self._names_if_there, live):
+            needed |= names
+        listed = {folder: self.far.listed(folder) for folder in ("manifests", "parts", "blobs", "staging")}
+        found = [
+            Garbage(kind=kind, name=name, size_bytes=size)
+            for kind, folder in (("manifest", "manifests"), ("manifest", "parts"), ("blob", "blobs"), ("scratch", "staging"))
+            for name, (size, changed) in listed[folder].items()
+            if name not in needed and changed < horizon and not (folder == "parts" and name in listed["manifests"])
+        ]
+        here = self.cache.garbage(set(), grace_seconds=grace_seconds)
+        return found + [item for item in here if item.kind == "scratch"]
 
-    def _listed(self, folder: str) -> list[tuple[str, Any]]:
-        return list(self._files.find(f"{self._root}/{folder}", detail=True).items())
+    def _names_if_there(self, digest: str) -> set[str]:
+        try:
+            return self.names_of(self.load_manifest(digest))
+        except NotFound:  # the name of a blob, or what `verify` complains of
+            return set()
 
     def remove(self, items: Iterable[Garbage]) -> int:
         """Remove garbage and return the bytes freed there."""
-        freed, gone = 0, list(items)
-        with _asking(self._url):
-            for item in gone:
-                place = {"manifest": "manifests", "blob": "blobs"}.get(item.kind)
-                paths = [self._path(place, item.name)] if place else [f"{self._root}/staging/{item.name}"]
-                for path in [*paths, *([self._path("parts", item.name)] if item.kind == "manifest" else [])]:
-                    with suppress(FileNotFoundError):
-                        self._files.rm_file(path)
-                freed += item.size_bytes
-        self.cache.remove([item for item in gone if item.kind in ("manifest", "blob")])
-        return freed
+        gone = list(items)
 
-    def _path(self, kind: str, digest: str) -> str:
-        return digest_path(f"{self._root}/{kind}", digest)
+        def removing(item: Garbage) -> Callable[[Callable[[int], None]], None]:
+            def work(tell: Callable[[int], None]) -> None:
+                for kind in _PLACES.get(item.kind, ()):  # a manifest goes before its parts: nobody finds one without them
+                    self.far.remove(kind, item.name)
+                if item.kind == "scratch" and not item.name.startswith("tmp/"):
+                    self.far.remove_staged(item.name)
+                tell(item.size_bytes)
 
-    def _size(self, path: str) -> int | None:
-        """Return a file's length; None when it is not there."""
-        try:
-            return int(self._files.info(path)["size"])
-        except FileNotFoundError:
-            return None
+            return work
+
+        run_all(map(removing, gone), lambda _: None)
+        self.cache.remove([item for item in gone if item.kind in _PLACES or item.name.startswith("tmp/")])
+        return sum(item.size_bytes for item in gone)
 
 
-@contextmanager
-def _asking(url: str) -> Iterator[None]:
-    """Say in one line why a store elsewhere cannot be used."""
-    try:
-        yield
-    except ModelRegistryError:
-        raise
-    except ImportError as error:
-        raise Unavailable(f'The store "{url}" needs a package that is not installed: {error}.') from None
-    except Exception as error:  # what the libraries of the world's stores raise has no common root
-        said = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise Unavailable(f'The store "{url}" cannot be used: {said}.') from None
+def _wanted(files: list[ManifestFile], parts: Parts) -> dict[str, Wanted]:
+    """Return the blobs that files lie in; how long a pack or a piece is, is known only in so far as they need it."""
+    found: dict[str, Wanted] = {}
+    for item in files:
+        for blob, offset, size in slices_of(parts, item.digest, item.size_bytes):
+            least = max(offset + size, found[blob].size_bytes if blob in found else 0)
+            found[blob] = Wanted(blob, least, item.path, is_least=item.digest in parts)
+    return found
