@@ -10,7 +10,7 @@ import pytest
 from jupyter_modelreg.commands.workspace import ShowSettings
 from jupyter_modelreg.errors import InvalidInput
 from jupyter_modelreg.installation import list_settings
-from jupyter_modelreg.settings import Settings, load_settings, parse_size
+from jupyter_modelreg.settings import Settings, hide_password, load_settings, parse_size
 from jupyter_modelreg.workspace import open_workspace
 
 
@@ -132,3 +132,11 @@ def test_url_is_another_name_of_the_catalog(bare: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("MODELREG_URL", "c.sqlite")
     assert load_settings()[0].catalog == str(bare / "c.sqlite")
     assert load_settings({"url": "postgresql://other/x"})[0].catalog == "postgresql://other/x"
+
+
+def test_a_password_in_a_url_is_not_shown() -> None:
+    for url in ("postgresql://u:a/b@c@h/x", "postgresql://u@h/x?password=a%2Fb&sslmode=require", "s3://key:a/b@h/bucket"):
+        assert "a/b" not in hide_password(url).replace("%2F", "/")
+        assert "***" in hide_password(url)
+    assert hide_password("postgresql://ada@h/x") == "postgresql://ada@h/x"
+    assert hide_password("/home/a:b@c/x") == "/home/a:b@c/x"

@@ -103,14 +103,6 @@ class Pins(Part):
         """Return the digests of all manifests that a version names; everything else in the store may go."""
         return {row[0] for row in self.rows("SELECT DISTINCT digest FROM version WHERE deleted_at IS NULL")}
 
-    def kept_versions(self) -> list[tuple[str, str, int]]:
-        """Return reference, digest and size in bytes of every version that is not deleted, the oldest first."""
-        query = """
-            SELECT model.name || ':' || version.version, version.digest, version.size_bytes
-            FROM version JOIN model ON model.id = version.model_id WHERE version.deleted_at IS NULL ORDER BY version.id
-        """
-        return [(reference, digest, size) for reference, digest, size in self.rows(query)]
-
     def _use_pin(self, transaction: Transaction, pin: str, name: str) -> None:
         """Let a pin go for the version that takes its place."""
         if transaction.execute("DELETE FROM pin WHERE id = ? RETURNING id", (pin,)).fetchone() is None:

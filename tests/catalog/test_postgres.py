@@ -27,7 +27,6 @@ from jupyter_modelreg.commands.workspace import ShowSettings
 from jupyter_modelreg.doors.changes import Changes
 from jupyter_modelreg.errors import InvalidInput, Refused, Unavailable
 from jupyter_modelreg.installation import list_settings
-from jupyter_modelreg.settings import hide_password
 from jupyter_modelreg.workspace import open_workspace
 from tests.postgres import PASSWORD, Server
 
@@ -120,11 +119,6 @@ def test_a_password_is_shown_nowhere(postgres: Server, monkeypatch: pytest.Monke
     monkeypatch.setenv("MODELREG_CATALOG", postgres.url("x", user="guarded", password=PASSWORD))
     shown = {item.name: item.value for item in list_settings(open_workspace(), ShowSettings())}
     assert shown["catalog"] == f"postgresql://guarded:***@127.0.0.1:{postgres.port}/x"
-    for url in ("postgresql://u:a/b@c@h/x", "postgresql://u@h/x?password=a%2Fb&sslmode=require", "s3://key:a/b@h/bucket"):
-        assert "a/b" not in hide_password(url).replace("%2F", "/")
-        assert "***" in hide_password(url)
-    assert hide_password("postgresql://ada@h/x") == "postgresql://ada@h/x"
-    assert hide_password("/home/a:b@c/x") == "/home/a:b@c/x"
 
 
 # --- gone and back ----------------------------------------------------------------------------------------------------
