@@ -12,6 +12,7 @@ import errno
 import os
 import secrets
 import time
+from collections import deque
 
 from blake3 import blake3
 
@@ -31,14 +32,17 @@ if TYPE_CHECKING:
     Written = tuple[str, str, int]  # private name, digest, length
 
     class Hasher(Protocol):
-        """Something that is fed with a file's bytes, in order."""
+        """Something that is fed with a file's bytes, in order, until it is over."""
+
+        is_over: bool
 
         def update(self, data: ReadableBuffer, /) -> object: ...
 
 
-STEP_BYTES = 8 << 20  # what is hashed is still in the processor's cache from being copied
+STEP_BYTES = 2 << 20  # what is hashed is still in the processor's cache from being copied
 SMALL_BYTES = 4 << 20
 PACK_STEP_BYTES = 2 << 20
+STEPS_AHEAD = 4  # so that on a busy machine neither thread waits for each step of the other
 SETTLED_SECONDS = 600.0  # after which every kernel has written a changed folder by itself
 _FUSE = 0x65735546  # Source: statfs(2), FUSE_SUPER_MAGIC
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -84,7 +88,7 @@ class Staging:
         before, name = os.fstat(source), self._new_name()
         target = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
         try:
-            digest, size = copy_and_hash(source, target, before.st_size, advance, beside=beside)
+            digest, size = copy_and_hash(source, target, before.st_size, advance, beside=beside, is_durable=self._flushes)
         finally:
             os.close(target)
         _check_rested(before, os.fstat(source), size, what)
@@ -145,7 +149,7 @@ class Staging:
     @contextlib.contextmanager
     def packing(self) -> Iterator[Pack]:
         """Give a blob to which small files are added one after another; its name and digest are known when the context ends."""
-        pack = Pack(self._new_name())
+        pack = Pack(self._new_name(), is_durable=self._flushes)
         try:
             yield pack
         finally:
@@ -210,16 +214,17 @@ class Staging:
 class Pack:
     """One blob of many small files. A thread hashes and writes while the next are read."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_durable: bool) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         self.name, self.digest, self.size_bytes = name, "", 0
+        self._is_durable = is_durable
         self._target = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
         self._hasher = blake3()
-        self._rooms = [memoryview(bytearray(PACK_STEP_BYTES)) for _ in range(2)]  # one is read into, one is written from
+        self._rooms = deque(memoryview(bytearray(PACK_STEP_BYTES)) for _ in range(STEPS_AHEAD))  # the first is read into
         self._runs: list[tuple[int, int]] = []
         self._thread = ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
+        self._writing: deque[Future[None]] = deque()
 
     def room(self) -> memoryview:
         """Give the memory that the next files are to be read into."""
@@ -236,17 +241,17 @@ class Pack:
 
     def write(self) -> None:
         """Write what was added, and go on with another room."""
-        if self._writing:
-            self._writing.result()
-        self._writing = self._thread.submit(self._write, [self._rooms[0][begin:end] for begin, end in self._runs])
-        self._rooms.reverse()
+        self._writing.append(self._thread.submit(self._write, [self._rooms[0][begin:end] for begin, end in self._runs]))
         self._runs = []
+        self._rooms.rotate(-1)
+        if len(self._writing) == len(self._rooms):
+            self._writing.popleft().result()
 
     def close(self) -> None:
         """End the blob; raises what writing raised."""
         try:
-            if self._writing:
-                self._writing.result()
+            for writing in self._writing:
+                writing.result()
         finally:
             self._thread.shutdown()
             os.close(self._target)
@@ -256,7 +261,8 @@ class Pack:
         for run in runs:
             _write_all(self._target, run)
             self._hasher.update(run)
-        _start_writing(self._target, 0, 0)
+        if self._is_durable:
+            _start_writing(self._target, 0, 0)
 
 
 def is_at_work(name: str) -> bool:
@@ -328,11 +334,13 @@ def hash_beside(handle: int, size: int, beside: Hasher) -> str:
     """Return the BLAKE3 of an open file, and feed another hasher with the same bytes."""
     import mmap
 
-    hasher = blake3(max_threads=_threads)
-    for offset in range(0, size, STEP_BYTES):
-        with mmap.mmap(handle, min(STEP_BYTES, size - offset), access=mmap.ACCESS_READ, offset=offset) as view:
+    hasher, done = blake3(max_threads=_threads), 0
+    while done < size <= os.fstat(handle).st_size:  # one that shrinks is told by its length
+        step = size - done if beside.is_over else min(4 * STEP_BYTES, size - done)
+        with mmap.mmap(handle, step, access=mmap.ACCESS_READ, offset=done) as view:
             hasher.update(view)
             beside.update(view)
+        done += step
     return str(hasher.hexdigest())
 
 
@@ -405,13 +413,16 @@ def _pwrite_all(handle: int, data: bytes, offset: int) -> None:
         view, offset = view[count:], offset + count
 
 
-def copy_and_hash(source: int, target: int, size: int, advance: Callable[[int], None], *, beside: Hasher | None = None) -> tuple[str, int]:
+def copy_and_hash(
+    source: int, target: int, size: int, advance: Callable[[int], None], *, beside: Hasher | None = None, is_durable: bool = False
+) -> tuple[str, int]:
     """Copy from one open file to another; return the digest of what was written and its length.
 
     `size` is what is expected; a source that goes on behind it is not read to its end. `beside` is fed with the same bytes.
+    With `is_durable` the disk begins to write at once, since a flush will wait for it.
     """
     if size > SMALL_BYTES:
-        return _copy_and_hash_large(source, target, size, advance, beside)
+        return _copy_and_hash_large(source, target, size, advance, beside, is_durable=is_durable)
     hasher, done = blake3(), 0
     while done <= size and (data := os.read(source, size - done + 1)):
         _write_all(target, data)
@@ -423,21 +434,25 @@ def copy_and_hash(source: int, target: int, size: int, advance: Callable[[int], 
     return hasher.hexdigest(), done
 
 
-def _copy_and_hash_large(source: int, target: int, size: int, advance: Callable[[int], None], beside: Hasher | None) -> tuple[str, int]:
+def _copy_and_hash_large(
+    source: int, target: int, size: int, advance: Callable[[int], None], beside: Hasher | None, *, is_durable: bool
+) -> tuple[str, int]:
     """Copy in steps while a thread hashes the pages that were written."""
     from concurrent.futures import ThreadPoolExecutor
 
     hasher, done = blake3(), 0
+    hashing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as thread:
-        hashing = None
         while done <= size and (copied := _copy_step(source, target, done)):
-            if hashing:
-                hashing.result()
-            hashing = thread.submit(_hash_range, hasher, beside, target, done, copied)
+            if is_durable:
+                _start_writing(target, done, copied)
+            if len(hashing) == STEPS_AHEAD:
+                hashing.popleft().result()
+            hashing.append(thread.submit(_hash_range, hasher, beside, target, done, copied))
             done += copied
             advance(copied)
-        if hashing:
-            hashing.result()
+        for step in hashing:
+            step.result()
     return hasher.hexdigest(), done
 
 
@@ -481,7 +496,6 @@ def _copy_in_kernel(source: int, target: int, count: int, offset: int) -> int:
 def _hash_range(hasher: blake3, beside: Hasher | None, handle: int, offset: int, size: int) -> None:
     import mmap
 
-    _start_writing(handle, offset, size)
     # blake3 releases the interpreter's lock, so the next step is copied meanwhile.
     with mmap.mmap(handle, size, access=mmap.ACCESS_READ, offset=offset) as view:
         hasher.update(view)
@@ -493,8 +507,9 @@ def _start_writing(handle: int, offset: int, size: int) -> None:
     """Ask the kernel to write pages while we hash, so that the flush at the end has less to wait for. Length 0 is up to the end."""
     import ctypes
 
-    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
-    if call:  # Linux only; what it answers is of no matter, since the flush is what counts
+    if call := getattr(
+        ctypes.CDLL(None), "sync_file_range", None
+    ):  # Linux only; what it answers is of no matter, since the flush is what counts
         call(handle, ctypes.c_int64(offset), ctypes.c_int64(size), 2)  # SYNC_FILE_RANGE_WRITE
 
 

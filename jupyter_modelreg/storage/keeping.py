@@ -151,7 +151,7 @@ class Keeping:
             if local is None:
                 name, digest, size = staging.write_stream(stream, self._advance, beside=beside)
             elif self._is_linked:
-                name, digest, size = staging.link_file(stream.fileno(), local, self._advance, beside=None if beside.is_over else beside)
+                name, digest, size = staging.link_file(stream.fileno(), local, self._advance, beside=beside)
             else:
                 name, digest, size = staging.copy_file(stream.fileno(), local, self._advance, beside=beside)
         if size != item.size_bytes:
