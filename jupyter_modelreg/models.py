@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO, Any
 
+    from .catalog.search import Page
     from .commands.audit import ListAudit
     from .commands.model import (
         ArchiveModel,
@@ -279,13 +280,13 @@ def _predict(value: object, sample: object) -> object:
 # --- look -------------------------------------------------------------------------------------------------------
 
 
-def list_models(workspace: Workspace, command: ListModels) -> list[Model]:
-    """Return the latest version of each model, or every version of one model, the newest first.
+def list_models(workspace: Workspace, command: ListModels) -> Page:
+    """Return the latest version of each model, or every version of one model or that a filter finds, the newest first.
 
     Raises
     ------
     InvalidInput
-        If archived models are asked for in two ways.
+        If archived models are asked for in two ways, the filter is none, or the page is another list's.
     NotFound
         If a model is named that does not exist.
     """
@@ -297,7 +298,9 @@ def list_models(workspace: Workspace, command: ListModels) -> list[Model]:
         tags=command.tags,
         stage=command.stage,
         search=command.search,
+        filter=command.filter,
         max_results=command.max_results,
+        page=command.page,
         archived="only" if command.archived_only else "all" if command.include_archived else "active",
     )
 

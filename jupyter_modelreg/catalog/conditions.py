@@ -10,7 +10,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, TypeAlias
+    from typing import Any, TypeAlias, TypeGuard
 
     Node: TypeAlias = "Term | Junction | Negation"
     Sql: TypeAlias = tuple[str, list[Any]]
@@ -96,16 +96,28 @@ class Candidate:
 
 
 class Conditions:
-    """Makes SQL of terms for one engine; the field that a list is ordered by may use its index."""
+    """Makes SQL of terms for one engine; what a list is ordered by may use its index."""
 
-    def __init__(self, engine: str, ordered_by: str = "") -> None:
+    def __init__(self, engine: str, order: Order) -> None:
         self._is_sqlite = engine == "sqlite"
-        self._ordered_by = ordered_by
+        self._order = order
 
-    def all_of(self, parts: Sequence[Node], version: str = "version") -> Sql:
-        """Return that all parts hold, of the row that `version` names, and that it was not deleted."""
-        made = [self._of(part, version) for part in parts]
+    def all_of(self, parts: Sequence[Node], version: str = "version", *, is_sorted: bool = False) -> Sql:
+        """Return that all parts hold, of the row that `version` names, and that it was not deleted.
+
+        With `is_sorted` the table ``sorted`` has the tag or metric that the list is ordered by.
+        """
+        made = [
+            self._compared("sorted.value", part, version) if is_sorted and self.needs_sorted(part) else self._of(part, version)
+            for part in parts
+        ]
         return " AND ".join([f"{version}.deleted_at IS NULL", *(text for text, _ in made)]), [value for _, given in made for value in given]
+
+    def needs_sorted(self, part: Node) -> TypeGuard[Term]:
+        """Say whether a part compares the tag or metric that the list is ordered by, so that none without it fits."""
+        if not isinstance(part, Term) or part.operator == "null":
+            return False
+        return part.field in _TABLES and (part.field, part.key) == (self._order.field, self._order.key)
 
     def _of(self, node: Node, version: str) -> Sql:
         if isinstance(node, Term):
@@ -129,7 +141,7 @@ class Conditions:
         if term.operator == "null":
             return f"{column} IS {'NOT ' * term.is_negative}NULL", []
         text, values = self._compared(column, term, version)
-        return (text if term.field == self._ordered_by else f"coalesce({text}, FALSE)"), values
+        return (text if term.field == self._order.field else f"coalesce({text}, FALSE)"), values
 
     def _keyed(self, term: Term, version: str) -> Sql:
         if term.field == "properties":

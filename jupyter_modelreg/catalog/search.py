@@ -94,7 +94,7 @@ class Search(Part):
             return self.rows(*question.latest_of_each(place, limit + 1))
         is_behind = question.is_keyed and place is not None and place.value is None
         rows = [] if is_behind else self.rows(*question.query(driver, place, limit + 1))
-        if question.is_keyed and len(rows) <= limit:
+        if question.has_rest and len(rows) <= limit:
             rows += self.rows(*question.query(driver, place if is_behind else None, limit + 1 - len(rows), is_without=True))
         return rows
 
@@ -170,8 +170,9 @@ class _Question:
             archived = self._read(text, archived)
         if archived != "all":
             self._parts.append(Term("archived", "=", [archived == "only"]))
-        self._conditions = Conditions(engine, self._order.field)
+        self._conditions = Conditions(engine, self._order)
         self.is_keyed = self._order.field in _TABLES
+        self.has_rest = self.is_keyed and not any(map(self._conditions.needs_sorted, self._parts))
         self._candidates = [item for item in map(self._conditions.candidate, self._parts) if item]
 
     def _read(self, text: str, archived: str) -> str:
@@ -206,7 +207,7 @@ class _Question:
         """Return the query of a page; `is_without` asks for those that lack the tag or metric that sorts."""
         is_sorted = self.is_keyed and not is_without
         source, joined, row_id = self._source(driver, is_sorted=is_sorted)
-        where, values = self._conditions.all_of(self._parts)
+        where, values = self._conditions.all_of(self._parts, is_sorted=is_sorted)
         before = [*(driver.values if driver else []), *([self._order.key] if is_sorted else [])]
         if is_without:
             where += f" AND NOT EXISTS (SELECT 1 FROM {_TABLES[self._order.field]} WHERE version_id = version.id AND key = ?)"  # noqa: S608

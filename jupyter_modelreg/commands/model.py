@@ -65,7 +65,12 @@ class ListModels(Command):
     tags: dict[str, str] = field("--tag", default={}, metavar="KEY=VALUE", help="Only those with this tag; KEY alone means any value.")
     stage: str | None = field("-s", default=None, help="Only those of this stage.")
     search: str | None = field(default=None, help="Only names, descriptions or tags that contain this text.")
+    filter: str | None = field(
+        default=None,
+        help="Search all versions: \"tags.stage = 'prod' and metrics.auc > 0.9 and name like 'churn%' order by created desc\".",
+    )
     max_results: int | None = field("-r", default=None, help="At most this many, the newest first.")
+    page: str | None = field(default=None, help="Go on where an earlier answer with the same options ended, by the word that it named.")
     include_archived: bool = field(default=False, help="Archived ones too.")
     archived_only: bool = field(default=False, help="Only archived ones.")
     registry_name: str | None = _registry()

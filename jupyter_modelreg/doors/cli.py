@@ -24,10 +24,12 @@ def main(words: list[str] | None = None) -> int:
         gc.disable()  # a process that ends after one answer has nothing to collect, and looking takes a tenth of its time
         words = sys.argv[1:]
     try:
-        text, code = _answer(words)
+        text, code, hint = _answer(words)
         if text:
             print(text)
         sys.stdout.flush()
+        if hint:
+            print(hint, file=sys.stderr)
     except ModelRegistryError as error:
         _show_error(error, is_debugging="--debug" in words)
         return error.exit_code
@@ -51,27 +53,29 @@ def run(words: list[str]) -> str:
     return _answer(words)[0]
 
 
-def _answer(words: list[str]) -> tuple[str, int]:
-    """Return what a command line prints, and its exit code: a script asks for no more of `store verify`."""
+def _answer(words: list[str]) -> tuple[str, int, str]:
+    """Return what a command line prints, its exit code (a script asks for no more of `store verify`), and a hint for a person."""
     if not words or words[0] in ("-h", "--help", "help"):
-        return _root_help(), 0
+        return _root_help(), 0, ""
     if words[0] in ("-V", "--version"):
         from .. import __version__
 
-        return f"modelreg {__version__}", 0
+        return f"modelreg {__version__}", 0, ""
     operation = _find_operation(words)
     if isinstance(operation, str):
-        return operation, 0
+        return operation, 0, ""
     from .arguments import HelpAsked, parse_words
+    from .display import onward_text
 
     try:
         command, presentation = parse_words(operation, words[2:])
     except HelpAsked as asked:
-        return str(asked).rstrip(), 0
+        return str(asked).rstrip(), 0, ""
     output = _output_of(presentation)  # what is wrong with it shall be said before anything is done
     answer = _do(operation, command, presentation)
     code = Corrupted.exit_code if operation.answer == "Verification" and not answer.is_ok else 0
-    return _present(answer, presentation.query, output, operation, command), code
+    hint = "" if presentation.only_show_errors else onward_text(answer)
+    return _present(answer, presentation.query, output, operation, command), code, hint
 
 
 def _find_operation(words: list[str]) -> Operation | str:

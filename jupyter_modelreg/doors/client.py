@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
@@ -21,9 +22,10 @@ from ..workspace import Workspace, open_workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import IO
 
+    from ..catalog.search import Page
     from ..entities.answers import Checksum, Comparison, Deleted, Downloaded, Mount, Unmounted
     from ..entities.datastore import Datastore
     from ..entities.environment import Environment
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
+PAGE = 500
 ACTIVE_ONLY, ARCHIVED_ONLY, ALL = "ActiveOnly", "ArchivedOnly", "All"
 
 
@@ -240,18 +243,36 @@ class ModelOperations(_Operations):
         found: list[Checksum] = self._run("model", "checksums", name=name, version=version, label=label)
         return found
 
-    def list(self, name: str | None = None, stage: str | None = None, *, list_view_type: str = ACTIVE_ONLY, **filters: Any) -> list[Model]:
-        """Return the latest version of each model, or all versions of one; ``version`` is never None."""
-        found: list[Model] = self._run(
-            "model",
-            "list",
-            name=name,
-            stage=stage,
-            include_archived=list_view_type == ALL or None,
-            archived_only=list_view_type == ARCHIVED_ONLY or None,
-            **filters,
-        )
-        return found
+    def list(
+        self,
+        name: str | None = None,
+        stage: str | None = None,
+        *,
+        list_view_type: str = ACTIVE_ONLY,
+        filter: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        search: str | None = None,
+        max_results: int | None = None,
+        page: str | None = None,
+        **others: Any,
+    ) -> ModelPages:
+        """Return the latest version of each model, or all versions of one or that a filter finds; ``version`` is never None."""
+        asked = {
+            "name": name,
+            "stage": stage,
+            "filter": filter,
+            "tags": dict(tags) if tags else None,
+            "search": search,
+            "include_archived": list_view_type == ALL or None,
+            "archived_only": list_view_type == ARCHIVED_ONLY or None,
+            **others,
+        }
+
+        def fetch(token: str | None, limit: int) -> Page:
+            found: Page = self._run("model", "list", **asked, page=token, max_results=limit)
+            return found
+
+        return ModelPages(fetch, page, max_results)
 
     def load(self, name: str, version: str | None = None, label: str | None = None, *, trust: bool = False) -> Any:
         """Return the live object of a version; the latest when none is named."""
@@ -322,6 +343,69 @@ class ModelOperations(_Operations):
     def package(self, name: str, version: str, package_request: object, **_: Any) -> None:
         """Raise NotYet: packages come in a later version."""
         self._run("model", "package")
+
+
+class ModelPages(Sequence[Model]):
+    """What ``models.list`` returns: models, read page by page as they are looked at.
+
+    Source: azure.core.paging.ItemPaged, and whatever a list can do that changes nothing. The first page is read at once,
+    so that what is wrong with the question is said where it is asked.
+    """
+
+    def __init__(self, fetch: Callable[[str | None, int], Page], token: str | None, max_results: int | None) -> None:
+        self._fetch, self._start, self._max_results = fetch, token, max_results
+        self._pages = self.by_page()
+        self._models: list[Model] = []
+        self.next_page: str | None = None  # what goes on behind the models read so far, given as `page`
+        self._read_page()
+
+    def by_page(self, continuation_token: str | None = None) -> Iterator[Page]:
+        """Read the pages one by one, from the first or from what an earlier page's ``next_page`` was."""
+        token, left = continuation_token or self._start, self._max_results
+        while True:
+            page = self._fetch(token, PAGE if left is None else min(PAGE, left))
+            yield page
+            token, left = page.next_page, None if left is None else left - len(page)
+            if token is None or left == 0:
+                return
+
+    def _read_page(self) -> bool:
+        """Read one page more; False where there is none."""
+        page = next(self._pages, None)
+        if page is None:
+            return False
+        self._models += page
+        self.next_page = page.next_page
+        return True
+
+    def _all(self) -> list[Model]:
+        while self._read_page():
+            pass
+        return self._models
+
+    def __iter__(self) -> Iterator[Model]:
+        at = 0
+        while at < len(self._models) or self._read_page():
+            yield from self._models[at:]
+            at = len(self._models)
+
+    def __getitem__(self, key: Any) -> Any:
+        is_near = isinstance(key, int) and 0 <= key < len(self._models)
+        return self._models[key] if is_near else self._all()[key]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __bool__(self) -> bool:
+        return bool(self._models)
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == (list(other) if isinstance(other, ModelPages) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self._all())
 
 
 class MountedModel:

@@ -327,6 +327,12 @@ def more_text(count: int) -> str:
     return f"{count - MAX_LISTED:,} more are not shown. Narrow the list, or print all with -o table." if count > MAX_LISTED else ""
 
 
+def onward_text(answer: Any) -> str:
+    """Say how to see what comes behind a page; empty behind the last."""
+    token = getattr(answer, "next_page", None)
+    return f"More: add --page {token}" if token else ""
+
+
 def _facts(record: Record, left_out: set[str]) -> str:
     """Show one record's fields a line each, without what is empty."""
     shown = [

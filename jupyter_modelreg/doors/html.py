@@ -25,6 +25,7 @@ from .display import (
     exported_text,
     mend_text,
     more_text,
+    onward_text,
     shortened,
     shown_columns,
     size_text,
@@ -104,7 +105,7 @@ def _list(rows: list[Any]) -> str:
     columns = [column for column in shown_columns(rows) if column[1] != "is_archived"]  # the name says it
     head = "".join(f"<th{'' if key in _NUMBERS else _LEFT}>{escape(heading)}</th>" for heading, key in columns)
     body = "".join("<tr>" + "".join(_cell(row, key) for _, key in columns) + "</tr>" for row in rows[:MAX_LISTED])
-    more = _faint(more_text(len(rows)))
+    more = _faint(more_text(len(rows))) + _faint(onward_text(rows))
     return f'<table style="margin:0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
 
 

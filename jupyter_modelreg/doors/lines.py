@@ -115,14 +115,14 @@ class Shown:
         return ["answer", *(name for name in dir(self.answer) if not name.startswith("_"))]
 
     def __repr__(self) -> str:
-        from .display import KEYS_HIDDEN, MAX_LISTED, more_text, stable_text
+        from .display import KEYS_HIDDEN, MAX_LISTED, more_text, onward_text, stable_text
 
         if type(self.answer).__name__ == "EndpointKeys":
             return KEYS_HIDDEN
         if not isinstance(self.answer, list):
             return stable_text([self.answer] if self._is_row else self.answer)
-        text, more = stable_text(self.answer[:MAX_LISTED], empty=self._empty), more_text(len(self.answer))
-        return f"{text}\n{more}" if more else text
+        text = stable_text(self.answer[:MAX_LISTED], empty=self._empty)
+        return "\n".join(filter(None, [text, more_text(len(self.answer)), onward_text(self.answer)]))
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         from .html import to_html

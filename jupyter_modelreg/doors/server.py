@@ -129,7 +129,9 @@ class OperationHandler(RegistryHandler):
 
     async def _run(self, operation: Operation, values: dict[str, Any]) -> None:
         command = from_dict(operation.command, _with_full_paths(operation, values, self.registry.root_dir))
-        text = await self.registry.in_thread(self.registry.run, operation, command)
+        text, next_page = await self.registry.in_thread(self.registry.run, operation, command)
+        if next_page:
+            self.set_header("Next-Page", next_page)
         if not operation.reads:
             self.registry.look_now()
         self.finish(text)
@@ -252,10 +254,11 @@ class ModelRegistryExtension(ExtensionApp):
         """Open a workspace with this server's settings."""
         return open_workspace({name: getattr(self, name) for name in ("home", "catalog", "store")})
 
-    def run(self, operation: Operation, command: Command) -> str:
-        """Run an operation in a workspace of its own and return its answer as JSON."""
+    def run(self, operation: Operation, command: Command) -> tuple[str, str | None]:
+        """Run an operation in a workspace of its own and return its answer as JSON, and what asks for the page behind it."""
         answer = operation.run(self.open(), command)
-        return _to_json([item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict())
+        text = _to_json([item.to_dict() for item in answer] if isinstance(answer, list) else answer.to_dict())
+        return text, getattr(answer, "next_page", None)
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run something slow off the event loop."""

@@ -473,8 +473,12 @@ export interface IListModels {
   stage?: string;
   /** Only names, descriptions or tags that contain this text. */
   search?: string;
+  /** Search all versions: "tags.stage = 'prod' and metrics.auc > 0.9 and name like 'churn%' order by created desc". */
+  filter?: string;
   /** At most this many, the newest first. */
   max_results?: number;
+  /** Go on where an earlier answer with the same options ended, by the word that it named. */
+  page?: string;
   /** Archived ones too. */
   include_archived?: boolean;
   /** Only archived ones. */
