@@ -349,7 +349,28 @@ def _check_rested(before: os.stat_result, after: os.stat_result, size: int, what
         raise Conflict(f"{what} changed while it was read; nothing was registered. Try again when it rests.")
 
 
-def copy_verified(slices: list[tuple[str, int, int]], folder: int, name: str, digest: str, what: str) -> None:
+class OpenedFiles:
+    """Files opened for reading; the last one stays open, since many slices lie in one pack."""
+
+    def __init__(self) -> None:
+        self._path, self._handle = "", -1
+
+    def open(self, path: str) -> int:
+        """Return the descriptor of a file, which is good until another is opened."""
+        if path != self._path:
+            self.close()
+            self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._path = path
+        return self._handle
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._path:
+            self._path = ""
+            os.close(self._handle)
+
+
+def copy_verified(opened: OpenedFiles, slices: list[tuple[str, int, int]], folder: int, name: str, digest: str, what: str) -> None:
     """Copy slices of files, path, offset and length each, to `name` in an open folder; it gets that name only when the bytes match the digest.
 
     Raises
@@ -363,7 +384,7 @@ def copy_verified(slices: list[tuple[str, int, int]], folder: int, name: str, di
     try:
         copy = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=folder)
         try:
-            found = copy_slices(slices, copy, what)
+            found = copy_slices(opened, slices, copy, what)
         finally:
             os.close(copy)
         if found != digest:
@@ -374,7 +395,7 @@ def copy_verified(slices: list[tuple[str, int, int]], folder: int, name: str, di
             os.unlink(scratch, dir_fd=folder)
 
 
-def copy_slices(slices: list[tuple[str, int, int]], target: int, what: str) -> str:
+def copy_slices(opened: OpenedFiles, slices: list[tuple[str, int, int]], target: int, what: str) -> str:
     """Copy slices of files, one after another, to an open file; return the digest of what was written.
 
     Raises
@@ -385,15 +406,12 @@ def copy_slices(slices: list[tuple[str, int, int]], target: int, what: str) -> s
     hasher, at = blake3(), 0
     for path, offset, size in slices:
         try:
-            source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            source = opened.open(path)
         except FileNotFoundError:
             raise Corrupted(f"{what} is missing from the store ({os.path.basename(path)[:12]}…).") from None
-        try:
-            if len(slices) == 1 and offset == 0 and os.fstat(source).st_size == size:
-                return copy_and_hash(source, target, size, lambda _: None)[0]
-            at += _copy_slice(source, target, offset, at, size, hasher)
-        finally:
-            os.close(source)
+        if len(slices) == 1 and size > SMALL_BYTES and os.fstat(source).st_size == size:
+            return copy_and_hash(source, target, size, lambda _: None)[0]
+        at += _copy_slice(source, target, offset, at, size, hasher)
     return str(hasher.hexdigest())
 
 
@@ -609,4 +627,15 @@ def remove_folder(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-__all__ = ["Staging", "copy_slices", "copy_verified", "digest_path", "flush_tree", "hash_file", "is_at_work", "remove_folder", "storing"]
+__all__ = [
+    "OpenedFiles",
+    "Staging",
+    "copy_slices",
+    "copy_verified",
+    "digest_path",
+    "flush_tree",
+    "hash_file",
+    "is_at_work",
+    "remove_folder",
+    "storing",
+]

@@ -7,7 +7,7 @@ import errno
 import os
 
 from ..errors import Conflict, Unavailable
-from .blobs import copy_verified, hash_file
+from .blobs import OpenedFiles, copy_verified, hash_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Checkout:
         self._folder = os.path.abspath(folder)
         self._made: list[str] = []  # folders above and including the target
         self._written: list[str] = []  # paths below it; a folder's ends with /
+        self._sources, self._parent = OpenedFiles(), ("", -1)  # the folder of the last file stays open
 
     def __enter__(self) -> Checkout:
         try:
@@ -45,6 +46,8 @@ class Checkout:
             if kind is not None:
                 self._undo()
         finally:
+            self._sources.close()
+            self._close_parent()
             with contextlib.suppress(OSError):  # nothing was written through it
                 os.close(self._handle)
 
@@ -56,6 +59,9 @@ class Checkout:
         Conflict
             If anything else is in its way.
         """
+        return not self._made and self._is_there(path, item)  # in a folder that was not there, nothing is
+
+    def _is_there(self, path: str, item: ManifestFile) -> bool:
         place = self._folder
         for part in path.split("/"):
             if place != self._folder and os.path.lexists(place) and not os.path.isdir(place):
@@ -83,30 +89,44 @@ class Checkout:
             If the disk is full or may not be written.
         """
         place = os.path.join(self._folder, path)
-        with self._translated(place), self._opened_parent(path) as (parent, name):
+        with self._translated(place):
+            above, _, name = path.rpartition("/")
             try:
-                copy_verified(slices, parent, name, item.digest, item.path)
+                copy_verified(self._sources, slices, self._open_parent(above), name, item.digest, item.path)
                 self._written.append(path)
             except FileExistsError:
-                if not self.has(path, item):  # else another download of the same was quicker
+                if not self._is_there(path, item):  # else another download of the same was quicker
                     raise
 
-    @contextlib.contextmanager
-    def _opened_parent(self, path: str) -> Iterator[tuple[int, str]]:
-        """Open the folder that holds a path, made where it is missing; give it with the path's last part."""
-        *parts, name = path.split("/")
-        parent = os.dup(self._handle)
+    def _open_parent(self, path: str) -> int:
+        """Return a descriptor of a folder below this one, made where it is missing."""
+        if not path:
+            return self._handle
+        if path != self._parent[0]:
+            self._close_parent()
+            self._parent = (path, self._make_way(path))
+        return self._parent[1]
+
+    def _make_way(self, path: str) -> int:
+        done, handle = "", os.dup(self._handle)
         try:
-            for index, part in enumerate(parts):
+            for part in path.split("/"):
+                done += f"{part}/"
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=parent)
-                    self._written.append("/".join(parts[: index + 1]) + "/")
-                inner = os.open(part, _FOLDER, dir_fd=parent)
-                os.close(parent)
-                parent = inner
-            yield parent, name
-        finally:
-            os.close(parent)
+                    os.mkdir(part, dir_fd=handle)
+                    self._written.append(done)
+                inner = os.open(part, _FOLDER, dir_fd=handle)
+                os.close(handle)
+                handle = inner
+        except BaseException:
+            os.close(handle)
+            raise
+        return handle
+
+    def _close_parent(self) -> None:
+        if self._parent[0]:
+            os.close(self._parent[1])
+        self._parent = ("", -1)
 
     def _make_above(self, folder: str) -> None:
         if os.path.isdir(folder):
@@ -118,8 +138,9 @@ class Checkout:
     def _undo(self) -> None:
         """Remove what was written, as far as that can be done."""
         for path in reversed(self._written):
-            with contextlib.suppress(OSError), self._opened_parent(path.rstrip("/")) as (parent, name):
-                (os.rmdir if path.endswith("/") else os.unlink)(name, dir_fd=parent)
+            above, _, name = path.rstrip("/").rpartition("/")
+            with contextlib.suppress(OSError):
+                (os.rmdir if path.endswith("/") else os.unlink)(name, dir_fd=self._open_parent(above))
         for folder in reversed(self._made):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)

@@ -29,6 +29,7 @@ class Slice(NamedTuple):
     size_bytes: int
 
 
+_DIGITS = frozenset("0123456789abcdef")
 Parts = dict[str, list[Slice]]  # the digest of a file -> its slices, in order
 
 
@@ -57,7 +58,7 @@ def parse_parts(text: bytes, manifest: Manifest) -> Parts:
 
 
 def _is_sound(item: Slice) -> bool:
-    is_name = len(item.blob) == 64 and all(char in "0123456789abcdef" for char in item.blob)
+    is_name = len(item.blob) == 64 and _DIGITS.issuperset(item.blob)
     return is_name and item.offset >= 0 and item.size_bytes > 0
 
 

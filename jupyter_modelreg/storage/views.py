@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 from ..errors import Corrupted
 from ..folders import flush_folder
-from .blobs import Staging, copy_slices, flush_tree, storing
+from .blobs import OpenedFiles, Staging, copy_slices, flush_tree, storing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def make_view(root: str, manifest: Manifest, paths: dict[str, str], places: Plac
     if not _is_whole(manifest, paths, places, target):
         with Staging(root) as staging, storing("A view of the files", root, "nothing was opened"):
             scratch = os.path.join(staging.folder, "view")
-            written = [_place(item, os.path.join(scratch, paths[item.path]), places[item.digest]) for item in manifest.files]
+            with closing(OpenedFiles()) as opened:
+                written = [_place(opened, item, os.path.join(scratch, paths[item.path]), places[item.digest]) for item in manifest.files]
             if any(written):
                 flush_tree(scratch)
             for folder, _, _ in os.walk(scratch):
@@ -74,12 +76,12 @@ def _whole_blob(slices: list[tuple[str, int, int]], item: ManifestFile) -> str:
     return path if os.path.basename(path) == item.digest else ""
 
 
-def _place(item: ManifestFile, target: str, slices: list[tuple[str, int, int]]) -> bool:
+def _place(opened: OpenedFiles, item: ManifestFile, target: str, slices: list[tuple[str, int, int]]) -> bool:
     """Put one file where it belongs; return True when it was written, not linked."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
     blob = _whole_blob(slices, item)
     if not blob:
-        _write(item, target, slices)
+        _write(opened, item, target, slices)
         return True
     if not os.path.isfile(blob) or os.path.getsize(blob) != item.size_bytes:
         raise Corrupted(f"{item.path} is missing or damaged in the store ({item.digest[:12]}…). Register its content again to mend it.")
@@ -90,10 +92,10 @@ def _place(item: ManifestFile, target: str, slices: list[tuple[str, int, int]]) 
     return False
 
 
-def _write(item: ManifestFile, target: str, slices: list[tuple[str, int, int]]) -> None:
+def _write(opened: OpenedFiles, item: ManifestFile, target: str, slices: list[tuple[str, int, int]]) -> None:
     handle = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
     try:
-        found = copy_slices(slices, handle, item.path)
+        found = copy_slices(opened, slices, handle, item.path)
     finally:
         os.close(handle)
     if found != item.digest:
