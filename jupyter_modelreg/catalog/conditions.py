@@ -124,7 +124,7 @@ class Conditions:
             return self._term(node, version)
         if isinstance(node, Negation):
             text, values = self._of(node.part, version)
-            return f"NOT ({text})", values
+            return f"NOT {text}", values  # it binds looser than any comparison
         made = [self._of(part, version) for part in node.parts]
         return f"({f' {node.word.upper()} '.join(text for text, _ in made)})", [value for _, given in made for value in given]
 

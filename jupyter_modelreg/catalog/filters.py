@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .conditions import Node
 
 MAX_TERMS = 100
-MAX_DEPTH = 50
+MAX_DEPTH = 20  # SQLite reads 100 signs deep, and a filter stands inside a query
 MAX_TEXT = 1000
 
 # Field -> what it is compared with.
@@ -280,7 +280,7 @@ class _Parser:
     def _value(self, kind: str, field: str, key: str = "") -> Any:
         token = self._take()
         name = f"{field}.{key}" if key else field
-        if token.kind == "text" and len(token.text) > MAX_TEXT:
+        if token.kind == "text" and len(token.text) > MAX_TEXT + 2:  # and its quotes
             self._fail(token, f"A text is at most {MAX_TEXT} characters long.")
         if token.word not in ("", "true", "false"):
             self._fail(token, f"{_said(token)} is no value; text stands in quotes: '{_printable(token.text)}'.")
