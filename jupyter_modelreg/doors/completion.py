@@ -30,6 +30,8 @@ LIMIT = 200
 STAGES = ("Development", "Production")
 
 _MAGIC = re.compile(r"(?<![\w%])%%?(\w+)\s")
+# The word at the end of a filter that is still open, and not inside a text of its own.
+_FILTER = re.compile(r"""--filter[ =]+(?:"(?:[^"']|'[^']*')*?|'(?:[^"']|"[^"]*")*?)(?<![\w.])(?P<word>[\w.]*)$""")
 _SPACE = re.compile(r"(?<!\\)\s+")
 
 # Magics written by hand complete like the row they stand on, with options of their own.
@@ -53,8 +55,13 @@ def make_matcher(open_workspace: Callable[[], Workspace], namespace: Mapping[str
         for found in _MAGIC.finditer(line):
             row, own = _ALIASES.get(found[1], (found[1], ()))
             if row in rows:
-                *before, fragment = _SPACE.split(line[found.end() :])
-                words = _in_time(lambda: _complete(open_workspace, namespace, rows[row], own, before, fragment))  # noqa: B023 - asked at once
+                typed = line[found.end() :]
+                *before, fragment = _SPACE.split(typed)
+                if inside := _FILTER.search(typed):
+                    fragment = inside["word"]
+                    words = _in_time(lambda: _filter_words(open_workspace().catalog, fragment))  # noqa: B023 - asked at once
+                else:
+                    words = _in_time(lambda: _complete(open_workspace, namespace, rows[row], own, before, fragment))  # noqa: B023
                 completions = [SimpleCompletion(text=word, type="modelreg") for word in words[:LIMIT]]
                 return SimpleMatcherResult(completions=completions, matched_fragment=fragment, suppress=bool(completions), ordered=True)
         return SimpleMatcherResult(completions=[])
@@ -185,6 +192,16 @@ def _tags(catalog: Catalog, fragment: str, name: str) -> list[str]:
     if sign:
         return _starting(fragment, sorted({f"{key}={model.tags[key]}" for model in models if key in model.tags}))
     return _starting(fragment, sorted({f"{tag}=" for model in models for tag in model.tags}))
+
+
+def _filter_words(catalog: Catalog, fragment: str) -> list[str]:
+    """Complete the fields of a filter, and the keys of tags and metrics that are used."""
+    from ..catalog.filters import FIELDS
+
+    models = catalog.list_models(max_results=LIMIT)
+    keys = {f"{field}.{key}" for model in models for field in ("tags", "metrics") for key in getattr(model, field)}
+    plain = sorted(key for key in keys if key.replace(".", "").isidentifier())
+    return _starting(fragment, [*FIELDS, *plain, "order by"])
 
 
 def _paths(fragment: str) -> list[str]:

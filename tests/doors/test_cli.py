@@ -25,6 +25,35 @@ def run(*words: str, stdin: str | None = None) -> subprocess.CompletedProcess[st
     return subprocess.run([sys.executable, "-m", "jupyter_modelreg", *words], input=stdin or "", capture_output=True, text=True, timeout=60)
 
 
+def test_a_page_says_on_standard_error_how_to_go_on_and_the_answer_stays_a_list(churn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        assert main(["model", "create", "-n", f"other-{number}", "-p", "churn.txt", "-o", "none"]) == 0
+    names, words = [], ["model", "list", "--filter", "order by name", "--max-results", "2", "-o", "json"]
+    asked = [*words]
+    while True:
+        capsys.readouterr()
+        assert main(asked) == 0
+        out, err = capsys.readouterr()
+        names += [model["name"] for model in json.loads(out)]
+        if not err:
+            break
+        assert err.startswith("More: add --page ")
+        asked = [*words, *err.split()[2:]]
+    assert names == ["churn", "other-0", "other-1"]
+    assert main([*words, "--only-show-errors"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_wrong_filter_is_shown_with_a_mark_below_the_place(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "list", "--filter", "name = 'x' and stge = 'prod'"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        'ERROR: There is no field "stge". Did you mean "stage"? (--filter, character 16)',
+        "",
+        "  name = 'x' and stge = 'prod'",
+        "                 ^",
+    ]
+
+
 def test_help_names_every_noun(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out

@@ -11,6 +11,7 @@ import pytest
 
 from jupyter_modelreg import MLClient, load_environment, load_model, load_online_deployment, load_online_endpoint
 from jupyter_modelreg.constants import ListViewType
+from jupyter_modelreg.doors import client
 from jupyter_modelreg.entities import Environment, Model, OnlineDeployment, OnlineEndpoint
 from jupyter_modelreg.errors import Conflict, InvalidInput, NotFound, NotYet
 
@@ -72,6 +73,58 @@ def test_lists_show_what_the_view_type_says(ml_client: MLClient, churn: Model) -
         for kind in (ListViewType.ACTIVE_ONLY, ListViewType.ARCHIVED_ONLY, ListViewType.ALL)
     }
     assert names == {"ActiveOnly": [], "ArchivedOnly": ["churn"], "All": ["churn"]}
+
+
+class TestPages:
+    @pytest.fixture(autouse=True)
+    def five(self, ml_client: MLClient, churn: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Five versions, and pages of two."""
+        for number in range(4):
+            Path("churn.txt").write_text(f"other weights {number}")
+            ml_client.models.create_or_update(Model(name="churn", path="churn.txt", tags={"stage": "prod"}))
+        monkeypatch.setattr(client, "PAGE", 2)
+
+    def test_a_list_is_read_page_by_page_as_it_is_looked_at(self, ml_client: MLClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+        ask = ml_client._workspace.catalog.list_models
+        monkeypatch.setattr(ml_client._workspace.catalog, "list_models", lambda **words: asked.append(words["page"]) or ask(**words))  # type: ignore[func-returns-value]
+        models = ml_client.models.list(filter="order by created desc")
+        assert (len(asked), bool(models), models[0].version) == (1, True, "5")
+        walk = iter(models)
+        assert [next(walk).version for _ in range(3)] == ["5", "4", "3"]
+        assert len(asked) == 2
+        assert [model.version for model in models] == ["5", "4", "3", "2", "1"] == [model.version for model in models]
+        assert len(asked) == 3
+
+    def test_it_is_whatever_a_list_is(self, ml_client: MLClient) -> None:
+        models = ml_client.models.list("churn")
+        assert (len(models), models[-1].version, [model.version for model in models[1:3]]) == (5, "1", ["4", "3"])
+        assert models == list(models) == ml_client.models.list("churn")
+        assert models != []
+        assert models[4] in models
+        assert repr(models) == repr(list(models))
+        assert [model.version for model in reversed(models)] == ["1", "2", "3", "4", "5"]
+        with pytest.raises(IndexError):
+            models[5]
+
+    def test_at_most_so_many_are_read_in_all(self, ml_client: MLClient) -> None:
+        models = ml_client.models.list("churn", max_results=3)
+        assert [model.version for model in models] == ["5", "4", "3"]
+        assert [model.version for model in ml_client.models.list("churn", page=models.next_page)] == ["2", "1"]
+        with pytest.raises(InvalidInput, match="max_results must be at least 1"):
+            ml_client.models.list(max_results=0)
+
+    def test_azures_pages_go_on_from_a_token(self, ml_client: MLClient) -> None:
+        pages = list(ml_client.models.list("churn", tags={"stage": "prod"}).by_page())
+        assert [[model.version for model in page] for page in pages] == [["5", "4"], ["3", "2"]]
+        (rest,) = ml_client.models.list("churn", tags={"stage": "prod"}).by_page(pages[0].next_page)
+        assert [model.version for model in rest] == ["3", "2"]
+
+    def test_what_is_wrong_is_said_where_it_is_asked(self, ml_client: MLClient) -> None:
+        with pytest.raises(InvalidInput, match='There is no field "nmae"'):
+            ml_client.models.list(filter="nmae = 'x'")
+        with pytest.raises(NotFound):
+            ml_client.models.list("nobody")
 
 
 @pytest.mark.parametrize(

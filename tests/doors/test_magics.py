@@ -39,6 +39,20 @@ class TestAnswers:
         assert bundle["text/plain"].splitlines()[2].split()[:2] == ["churn", "2"]
         assert "<table" in bundle["text/html"]
 
+    def test_a_page_says_how_to_go_on(self, notebook: Notebook, churn: Path) -> None:
+        shown = notebook.run("%model_list --filter \"name = 'churn' order by version\" --max-results 1")
+        assert [model.version for model in shown] == ["1"]
+        assert repr(shown).splitlines()[-1] == f"More: add --page {shown.next_page}"
+        assert f"More: add --page {shown.next_page}" in shown._repr_mimebundle_()["text/html"]
+        rest = notebook.run(f"%model_list --filter \"name = 'churn' order by version\" --page {shown.next_page}")
+        assert [model.version for model in rest] == ["2"]
+        assert "More" not in repr(rest)
+
+    def test_a_wrong_filter_is_marked_at_its_place(self, notebook: Notebook) -> None:
+        _, printed = notebook.fail("%model_list --filter \"stage = 'x' and nmae = 'y'\"")
+        *_, shown, mark = printed.rstrip().splitlines()
+        assert shown[mark.index("^") :] == "nmae = 'y'"
+
     def test_an_answer_can_be_used_like_what_it_holds(self, notebook: Notebook, churn: Path) -> None:
         models = notebook.run("models = %model_list churn\nmodels")
         assert [model.version for model in models] == ["2", "1"]

@@ -124,6 +124,19 @@ def test_lists_repeat_their_key_and_mappings_are_pairs(post: Ask, ask: Ask, weig
     assert updated["tags"] == {"stage": "dev", "a": "1", "b": "2"}
 
 
+def test_a_page_names_the_next_one_in_a_header(ask: Ask, post: Ask, weights: Path) -> None:
+    for name in ("one", "two"):
+        post("model", "create", {"name": name, "path": "weights.txt"})
+    asked = {"filter": "order by name", "max_results": "1"}
+    _, headers, listed = ask("model", "list", params=asked)
+    assert [model["name"] for model in listed] == ["one"]
+    _, headers, listed = ask("model", "list", params={**asked, "page": headers["Next-Page"]})
+    assert [model["name"] for model in listed] == ["two"]
+    assert "Next-Page" not in headers
+    code, _, said = ask("model", "list", params={"filter": "nmae = 'x'"})
+    assert (code, said["detail"]) == (400, "  nmae = 'x'\n  ^")
+
+
 def test_a_metric_that_is_no_number_is_null_as_in_any_browser(ask: Ask) -> None:
     import numpy as np
 
