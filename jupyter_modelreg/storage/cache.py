@@ -51,7 +51,7 @@ class Cache(LocalStore):
                 if found != digest:
                     raise Corrupted(f"{digest[:12]}… is not what was fetched; the memory or the disk of this machine is at fault.")
                 staging.keep(name, self.blob_path(digest))
-            staging.publish(self._is_kept)
+            staging.publish(self.is_kept)
         self.index.remember_sound((digest, os.stat(self.blob_path(digest))) for digest in contents)
 
     @contextlib.contextmanager
@@ -99,7 +99,7 @@ class Cache(LocalStore):
             raise Corrupted(f"{what} is damaged where it comes from: its bytes are {found[:12]}…, not {digest[:12]}….")
         with Staging(self._root, flushes=self._flushes) as staging:
             staging.keep(path, self.blob_path(digest))
-            staging.publish(self._is_kept)
+            staging.publish(self.is_kept)
         self.index.remember_sound([(digest, os.stat(self.blob_path(digest)))])
 
     def keep_parts(self, manifest: Manifest, parts: Parts) -> None:

@@ -82,7 +82,10 @@ class FarCheck:
             advance(item)
 
     def _read(self, blob: str) -> bytes | None:
-        content = self._far.read_whole("blobs", blob)
+        try:
+            content = self._far.read_whole("blobs", blob)
+        except Corrupted:
+            return None
         return content if content is not None and blake3(content, max_threads=blake3.AUTO).hexdigest() == blob else None
 
 

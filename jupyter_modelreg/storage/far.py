@@ -13,6 +13,7 @@ import os
 import random
 import re
 import secrets
+import socket
 import time
 from typing import NamedTuple
 
@@ -72,11 +73,15 @@ _REFUSED_ANSWERS = {401, 403}
 
 
 class Patience(NamedTuple):
-    """How long a lost network is waited for; each wait is about twice the one before."""
+    """How long a lost network is waited for; each wait is about twice the one before.
+
+    A connection on which nothing is acknowledged for ``silent_seconds`` is lost.
+    """
 
     tries: int = 5
     first_seconds: float = 0.5
     most_seconds: float = 30.0
+    silent_seconds: float = 20.0
 
 
 class FarEnd:
@@ -98,19 +103,19 @@ class FarEnd:
         FileNotFoundError
             If there is no such file.
         Corrupted
-            If it is shorter.
+            If it is shorter, or what came does not match the server's own checksum; the message says only that.
         """
         if start == end:
             return b""
         try:
             return self._ask(lambda files, root: _read_exactly(files, digest_path(f"{root}/{kind}", digest), start, end))
-        except FileNotFoundError:
+        except (FileNotFoundError, Corrupted):
             raise
         except Unavailable:
             # A cut file gives short answers or none for ever; the network is not at fault.
             size = self.size(kind, digest)
             if size is not None and size < end:
-                raise Corrupted(f"{digest[:12]}… is damaged in the store {self.url}: it has {size:,} of at least {end:,} bytes.") from None
+                raise Corrupted(f"it has {size:,} of at least {end:,} bytes.") from None
             raise
 
     def read_whole(self, kind: str, digest: str) -> bytes | None:
@@ -176,7 +181,7 @@ class FarEnd:
         started = time.monotonic()
         for number in range(1, self._patience.tries + 1):
             try:
-                return work(*_connect(self._url, os.getpid(), _environment()))
+                return work(*_connect(self._url, self._patience.silent_seconds, os.getpid(), _environment()))
             except FileNotFoundError as error:
                 if _codes(error) & {"NoSuchBucket", "ContainerNotFound"}:
                     self._say_missing(error)
@@ -187,6 +192,8 @@ class FarEnd:
                 raise Unavailable(f'The store "{self.url}" needs a package that is not installed: {error}.') from None
             except Exception as error:
                 waited = time.monotonic() - started
+                if "FlexibleChecksumError" in _kinds(error):  # botocore compares what came with the checksum that S3 keeps
+                    raise Corrupted(f"its bytes do not match their checksum at {self.url}.") from None
                 if not _is_temporary(error):
                     self._say_refused(error)
                 if number == self._patience.tries or waited > self._patience.most_seconds:
@@ -199,8 +206,7 @@ class FarEnd:
         raise AssertionError("unreachable")
 
     def _say_refused(self, error: Exception) -> NoReturn:
-        names = {kind.__name__ for item in _chain(error) for kind in type(item).__mro__}
-        if names & _NO_CREDENTIALS or isinstance(error, PermissionError) or _answers(error) & _REFUSED_ANSWERS:
+        if _kinds(error) & _NO_CREDENTIALS or isinstance(error, PermissionError) or _answers(error) & _REFUSED_ANSWERS:
             _connect.cache_clear()  # credentials are looked up anew when they were mended
             raise Unavailable(
                 f'The store "{self.url}" refuses us: {_said(error)}. Check the credentials ({_credentials(self._url)}) and that they may '
@@ -238,7 +244,7 @@ def check_url(url: str) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _connect(url: str, process: int, environment: int) -> tuple[Any, str]:
+def _connect(url: str, silent_seconds: float, process: int, environment: int) -> tuple[Any, str]:
     """Return a file system of our own and the path in it; a forked process, or one whose credentials changed, gets another."""
     from fsspec.core import url_to_fs
 
@@ -248,8 +254,17 @@ def _connect(url: str, process: int, environment: int) -> tuple[Any, str]:
     except ValueError as error:
         raise InvalidInput(f'The store "{hide_password(url)}" cannot be opened: {_said(error)}.', key="store") from None
     if hasattr(files, "config_kwargs") and hasattr(files, "retries"):  # s3fs: 5 times 5 tries would take minutes, and ours take over
-        files.retries, files.config_kwargs = 1, {"retries": {"total_max_attempts": 1}, **files.config_kwargs}
+        ours = {"retries": {"total_max_attempts": 1}, "connector_args": {"socket_factory": functools.partial(_socket, silent_seconds)}}
+        files.retries, files.config_kwargs = 1, {**ours, **files.config_kwargs}
     return files, str(root).rstrip("/")
+
+
+def _socket(silent_seconds: float, address: tuple[Any, ...]) -> socket.socket:
+    """Make a socket that ends when the other side is silent: no client limits how long it may take to send, and the system waits a quarter of an hour."""
+    made = socket.socket(*address[:3])
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * silent_seconds))
+    return made
 
 
 def _environment() -> int:
@@ -280,13 +295,13 @@ def _changed(files: Any, path: str, about: dict[str, Any]) -> float:
 
 
 def _is_temporary(error: Exception) -> bool:
-    answers = _answers(error)
-    if answers:
-        return bool(answers & _TEMPORARY_ANSWERS)
-    for item in _chain(error):
-        if {kind.__name__ for kind in type(item).__mro__} & _TEMPORARY_CLASSES or getattr(item, "errno", None) in _TEMPORARY_NUMBERS:
-            return True
-    return False
+    # A lost connection first: aiohttp gives a body that was cut the status 400.
+    numbers = {getattr(item, "errno", None) for item in _chain(error)}
+    return bool(_kinds(error) & _TEMPORARY_CLASSES or numbers & _TEMPORARY_NUMBERS or _answers(error) & _TEMPORARY_ANSWERS)
+
+
+def _kinds(error: Exception) -> set[str]:
+    return {kind.__name__ for item in _chain(error) for kind in type(item).__mro__}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -108,7 +108,7 @@ class LocalStore:
             if hold:
                 hold(keeping.names())
             keeping.settle(items)
-            staging.publish(self._is_kept)
+            staging.publish(self.is_kept)
             keeping.remember()
         return manifest
 
@@ -142,7 +142,7 @@ class LocalStore:
                 "nothing was registered. Set MODELREG_STORE to a folder with room."
             )
 
-    def _is_kept(self, target: str) -> bool:
+    def is_kept(self, target: str) -> bool:
         """Say whether a final name holds what it says; parts are written anew."""
         kind, name = os.path.relpath(target, self._root).split(os.sep)[0], os.path.basename(target)
         if kind == "blobs":
@@ -168,7 +168,7 @@ class LocalStore:
             if found != digest:
                 raise Corrupted(f"{what} is damaged where it comes from: its bytes are {found[:12]}…, not {digest[:12]}….")
             staging.keep(name, digest_path(os.path.join(self._root, kind), digest))
-            staging.publish(self._is_kept)
+            staging.publish(self.is_kept)
             if kind == "blobs":
                 self.index.remember_sound([(digest, os.stat(self.blob_path(digest)))])
 
@@ -182,7 +182,7 @@ class LocalStore:
         ):
             name, _, _ = staging.write_stream(io.BytesIO(text), lambda _: None)
             staging.keep(name, digest_path(os.path.join(self._root, kind), digest))
-            staging.publish(self._is_kept)
+            staging.publish(self.is_kept)
 
     # --- read -----------------------------------------------------------------------------------------------------
 
@@ -204,10 +204,14 @@ class LocalStore:
 
     def has_blob(self, digest: str, size_bytes: int) -> bool:
         """Say whether a blob of that length is there; it is not read."""
+        return self.blob_size(digest) == size_bytes
+
+    def blob_size(self, digest: str) -> int:
+        """Return the length of a blob in bytes; -1 where there is none."""
         try:
-            return os.stat(self.blob_path(digest)).st_size == size_bytes
+            return os.stat(self.blob_path(digest)).st_size
         except OSError:
-            return False
+            return -1
 
     def local_blob(self, item: ManifestFile) -> str:
         """Return where the blob of a file lies."""
@@ -250,14 +254,14 @@ class LocalStore:
     def cut_of(self, digest: str) -> list[Slice]:
         """Return the pieces in which a file was kept before, as far as this machine remembers; none elsewhere."""
         with suppress(NotFound, Corrupted):
-            return self.load_parts(self.load_manifest(self.index.cuts([digest]).get(digest, ""))).get(digest, [])
+            return self.index.cut(digest, lambda manifest: self.load_parts(self.load_manifest(manifest)).get(digest, []))
         return []
 
     def load_manifest(self, digest: str) -> Manifest:
         """Return a kept tree's manifest, checked against its hash."""
         from blake3 import blake3
 
-        if not _is_digest(digest):
+        if not is_digest(digest):
             raise NotFound(f'The store has no manifest "{digest[:64]}": a digest has 64 hex digits.')
         try:
             with open(self.manifest_path(digest), "rb") as stream:
@@ -522,7 +526,8 @@ def _ancestors(path: str) -> Iterator[str]:
         yield path
 
 
-def _is_digest(text: str) -> bool:
+def is_digest(text: str) -> bool:
+    """Say whether a text is a digest in hex."""
     return len(text) == 64 and all(char in "0123456789abcdef" for char in text)
 
 

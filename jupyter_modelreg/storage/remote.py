@@ -16,7 +16,7 @@ from ..errors import Corrupted, NotFound
 from . import Garbage
 from .checking import FarCheck, is_sound
 from .far import FarEnd, Patience, check_url
-from .local import GRACE_SECONDS, StoredTree, counter
+from .local import GRACE_SECONDS, StoredTree, counter, is_digest
 from .parts import Slice, blobs_of, count_parts, parse_parts, slices_of
 from .slices import WHOLE_BYTES, FarLayout, is_cut
 from .transfers import RangeReader, Wanted, fetch_blobs, fetch_large, in_order, read_checked, run_all, send
@@ -69,7 +69,7 @@ class RemoteStore:
         self.cache.trim(room_bytes=sum(item.size_bytes for item in tree.files()))
         with self.cache.busy():
             manifest = self.cache.import_tree(tree, progress, is_linked=is_linked)
-            theirs = self._far_parts(manifest)
+            theirs = self._sound_parts(manifest)
             layout = self._layout(manifest)
             if hold:
                 names = {manifest.digest, *layout.sources, *blobs_of(manifest, theirs), *(item.digest for item in manifest.files)}
@@ -92,14 +92,14 @@ class RemoteStore:
         """Put what is not there; who put a manifest's parts first has laid its files out, as long as they are there."""
         advance = counter(sum(source.size_bytes for source in layout.sources.values()), progress)
         is_laid_out = bool(theirs) and self._is_there(blobs_of(manifest, theirs)) and not self.cache.is_unsound(manifest.digest)
-        if is_laid_out and self._far_parts(manifest) == theirs:
+        if is_laid_out and self._sound_parts(manifest) == theirs:
             for source in layout.sources.values():
                 advance(source.size_bytes)
         else:
             send(self.far, self.cache, layout.sources, advance)
             if layout.text:
                 self.far.put("parts", manifest.digest, layout.text)
-            elif theirs:
+            elif theirs or self.cache.is_unsound(manifest.digest):
                 self.far.remove("parts", manifest.digest)  # each file is a blob of its own now
         self._put_manifest(manifest)
 
@@ -125,14 +125,14 @@ class RemoteStore:
         return self.cache.load_manifest(digest)  # says so when there is none
 
     def _admit_manifest(self, digest: str) -> None:
-        content = self.far.read_whole("manifests", digest) if len(digest) == 64 and digest.isalnum() else None
-        if content is None:
-            raise NotFound(f"The store has no manifest {digest[:12]}….")
         try:
+            content = self.far.read_whole("manifests", digest) if is_digest(digest) else None
+            if content is None:
+                raise NotFound(f"The store has no manifest {digest[:12]}….")
             self.cache.admit("manifests", digest, io.BytesIO(content), f"Manifest {digest[:12]}…")
-        except Corrupted:
+        except Corrupted as error:
             self.cache.mark_unsound(digest)
-            raise
+            raise Corrupted(f"Manifest {digest[:12]}… is damaged in the store {self.far.url}: {error.message}") from None
 
     def open_tree(self, manifest: Manifest) -> StoredTree:
         """Return the files of a manifest. Small ones are checked when they are opened; of large ones that are not here only what is asked for is fetched."""
@@ -147,14 +147,20 @@ class RemoteStore:
 
     def _far_parts(self, manifest: Manifest) -> Parts:
         """Return the parts as they lie at the far end now; others may have laid the files out anew."""
-        text = self.far.read_whole("parts", manifest.digest)
         try:
+            text = self.far.read_whole("parts", manifest.digest)
             return parse_parts(text, manifest) if text is not None else {}
-        except ValueError as error:
+        except (ValueError, Corrupted) as error:
             self.cache.mark_unsound(manifest.digest)
             raise Corrupted(
                 f"The parts of {manifest.root} are damaged in the store {self.far.url} ({error}). Register its files again to mend them."
             ) from None
+
+    def _sound_parts(self, manifest: Manifest) -> Parts:
+        """Return the parts as they lie at the far end; none where they are damaged, which who keeps the content mends."""
+        with suppress(Corrupted):
+            return self._far_parts(manifest)
+        return {}
 
     def open_file(self, item: ManifestFile, parts: Parts) -> BinaryIO:
         """Open a file from the cache, else where it lies."""

@@ -190,13 +190,18 @@ def read_checked(far: FarEnd, item: Wanted, tell: Tell = lambda _: None) -> byte
     Corrupted
         If it is missing or not what its name says.
     """
-    found = ""
-    for is_again in (False, True):
-        content = _read(far, item, (lambda _: tell(0)) if is_again else tell)
-        found = blake3(content, max_threads=blake3.AUTO).hexdigest()
-        if found == item.blob:
-            return content
-    raise Corrupted(f"{item.what} is damaged where it comes from: its bytes are {found[:12]}…, not {item.blob[:12]}….")
+    try:
+        return _read_hashed(far, item, tell)
+    except Corrupted:
+        return _read_hashed(far, item, lambda _: tell(0))
+
+
+def _read_hashed(far: FarEnd, item: Wanted, tell: Tell) -> bytes:
+    content = _read(far, item, tell)
+    found = blake3(content, max_threads=blake3.AUTO).hexdigest()
+    if found != item.blob:
+        raise Corrupted(f"{item.what} is damaged where it comes from: its bytes are {found[:12]}…, not {item.blob[:12]}….")
+    return content
 
 
 def _read(far: FarEnd, item: Wanted, tell: Tell, offset: int = 0) -> bytes:
@@ -214,8 +219,8 @@ def _read(far: FarEnd, item: Wanted, tell: Tell, offset: int = 0) -> bytes:
         return b"".join(parts)
     except FileNotFoundError:
         raise Corrupted(f"{item.what} is missing from the store {far.url}.") from None
-    except Corrupted:
-        raise Corrupted(f"{item.what} is damaged where it comes from: it is shorter than it was.") from None
+    except Corrupted as error:
+        raise Corrupted(f"{item.what} is damaged where it comes from: {error.message}") from None
 
 
 def _batches(wanted: list[Wanted]) -> Iterator[list[Wanted]]:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import struct
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 Answer = tuple[int, dict[str, str], bytes]  # status, headers, body
+
+
+class Request(NamedTuple):
+    """What a server was asked for; the path has the query."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
 
 
 def point_at(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
@@ -59,19 +68,32 @@ class Bucket:
 
 
 class Line:
-    """A line to a server, which the test cuts: connections die after some bytes, or are refused."""
+    """A line to a server, which the test cuts: a connection that passes the budget dies, and all later ones until it is mended."""
 
     def __init__(self, port: int) -> None:
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        self.bytes_left: int | None = None  # until the next cut; None is for ever
-        self.cuts = 0
-        self.sent_bytes = self.received_bytes = 0
-        self._thread = threading.Thread(target=self._accept)
-        self._thread.start()
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._pumps: list[threading.Thread] = []
+        self._budget: int | None = None
+        self._times_left, self._size = 0, 0
+        self.cuts = self.sent_bytes = self.received_bytes = 0
+        self._lock, self._is_over, self._is_stalling = threading.Lock(), threading.Event(), False
+        self._ends: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def cut_after(self, size_bytes: int, *, times: int = 0) -> None:
+        """Let so many bytes pass, then nothing; with `times`, cut one connection each time so many have passed, so often."""
+        self._budget = self._size = size_bytes
+        self._times_left = times
+
+    def mend(self) -> None:
+        """Let all pass, and count anew."""
+        self._budget, self._is_stalling, self.sent_bytes, self.received_bytes = None, False, 0, 0
+
+    def stall_after(self, size_bytes: int) -> None:
+        """Let so many bytes pass; what comes then is neither read nor refused on the connections that there are."""
+        self._budget, self._is_stalling = size_bytes, True
 
     def _accept(self) -> None:
         while True:
@@ -80,53 +102,57 @@ class Line:
             except OSError:
                 return
             server = socket.create_connection(("127.0.0.1", self._target))
-            self._pairs.append((client, server))
-            for ends in ((client, server), (server, client)):
-                pump = threading.Thread(target=self._pump, args=ends)
-                self._pumps.append(pump)
-                pump.start()
+            self._ends += [client, server]
+            for source, target, name in ((client, server, "sent_bytes"), (server, client, "received_bytes")):
+                self._threads.append(threading.Thread(target=self._pump, args=(source, target, name)))
+                self._threads[-1].start()
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        is_up = any(source is pair[0] for pair in self._pairs)
+    def _pump(self, source: socket.socket, target: socket.socket, name: str) -> None:
         with contextlib.suppress(OSError):
             while content := source.recv(65536):
-                if self.bytes_left is not None:
-                    self.bytes_left -= len(content)
-                    if self.bytes_left < 0:
-                        self.cuts, self.bytes_left = self.cuts + 1, self.next_cut()
-                        break
+                if not self._may_pass(len(content), name):
+                    if self._is_stalling:
+                        self._is_over.wait()
+                    for end in (source, target):  # no goodbye, as when a machine goes down
+                        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    break
                 target.sendall(content)
-                if is_up:
-                    self.sent_bytes += len(content)
-                else:
-                    self.received_bytes += len(content)
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        source.close()
 
-    next_cut: Callable[[], int | None] = staticmethod(lambda: None)
+    def _may_pass(self, count: int, name: str) -> bool:
+        with self._lock:
+            if self._budget is not None and self._budget < count:
+                self.cuts += 1
+                if self._times_left:
+                    self._times_left -= 1
+                    self._budget = self._size if self._times_left else None
+                return False
+            if self._budget is not None:
+                self._budget -= count
+            setattr(self, name, getattr(self, name) + count)
+        return True
 
     def close(self) -> None:
+        self._is_over.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join()
-        for pair in self._pairs:
-            for end in pair:
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-        for pump in self._pumps:
-            pump.join()
-        for pair in self._pairs:
-            for end in pair:
-                end.close()
+        self._threads[0].join()
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads[1:]:
+            thread.join()
 
 
 @contextlib.contextmanager
-def between(port: int, change: Callable[[str, str, Answer], Answer]) -> Iterator[int]:
+def between(port: int, change: Callable[[Request, Answer], Answer]) -> Iterator[int]:
     """Run a server that hands every request on to another one and changes the answers; give its port.
 
-    `change` gets method, path with query, and the answer; what it raises closes the connection.
+    `change` gets the request and the answer; a ConnectionError of it closes the connection.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -145,7 +171,7 @@ def between(port: int, change: Callable[[str, str, Answer], Answer]) -> Iterator
             answer = (response.status, given, response.read())
             onward.close()
             try:
-                status, headers, content = change(self.command, self.path, answer)
+                status, headers, content = change(Request(self.command, self.path, dict(self.headers.items())), answer)
             except ConnectionError:
                 return
             self.send_response(status)
