@@ -21,7 +21,7 @@ from ..folders import make_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
     from typing import BinaryIO, Protocol
 
@@ -65,6 +65,7 @@ class Staging:
         self._root, self._flushes = root, flushes
         self.folder = os.path.join(root, "tmp", f"{secrets.token_hex(8)}-{os.getpid()}")
         self._waiting: list[tuple[str, str]] = []
+        self._relied: set[str] = set()
 
     def __enter__(self) -> Staging:
         with storing("The model's files", self._root):
@@ -175,6 +176,10 @@ class Staging:
         """Plan to give a private file its final name."""
         self._waiting.append((name, target))
 
+    def rely(self, targets: Iterable[str]) -> None:
+        """Flush the names of files that are there already, too: who made them may not have done so yet."""
+        self._relied.update(targets)
+
     def publish(self, is_sound: Callable[[str], bool] | None = None) -> None:
         """Flush everything that waits, then give it its final names, then flush the folders.
 
@@ -195,16 +200,16 @@ class Staging:
             _give_name(name, target, is_kept)
         if self._flushes:
             self._flush_folders()
-        self._waiting = []
+        self._waiting, self._relied = [], set()
 
     def _flush_folders(self) -> None:
         """Flush the names, also where nothing is new: another process may have made one a moment ago and not flushed it yet."""
-        folders = {folder for _, target in self._waiting for folder in self._way_to(target)}
+        parents = {os.path.dirname(target) for target in (*self._relied, *(target for _, target in self._waiting))}
+        folders = {folder for parent in parents for folder in self._way_to(parent)}
         horizon = time.time() - SETTLED_SECONDS
         _flush(sorted(folder for folder in folders if os.stat(folder).st_mtime > horizon))
 
-    def _way_to(self, target: str) -> list[str]:
-        folder = os.path.dirname(target)
+    def _way_to(self, folder: str) -> list[str]:
         return [folder, os.path.dirname(folder), self._root, os.path.dirname(self._root)]
 
     def _new_name(self) -> str:

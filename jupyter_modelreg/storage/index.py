@@ -10,7 +10,6 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ _inherited: list[sqlite3.Connection] = []
 _TABLES = """
     CREATE TABLE IF NOT EXISTS seen (dev, inode, size, mtime, ctime, digest, PRIMARY KEY (dev, inode)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS sound (digest PRIMARY KEY, inode, size, mtime) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS place (digest PRIMARY KEY, blob, position, size) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS cut (digest PRIMARY KEY, manifest) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS place (digest PRIMARY KEY, blob, position, size, seal) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS cut (digest PRIMARY KEY, manifest, seal) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS checksum (digest PRIMARY KEY, sha256) WITHOUT ROWID;
 """
 
@@ -50,9 +49,9 @@ class Index:
             found.update({tuple(row[:5]): row[5] for row in rows})
         return {name: found[key] for name, status in statuses.items() if (key := _key(status)) in found}
 
-    def remember_files(self, files: Iterable[tuple[os.stat_result, str]]) -> None:
-        """Remember the digests of files that had rested when they were read."""
-        horizon = time.time_ns() - RESTED_NS
+    def remember_files(self, files: Iterable[tuple[os.stat_result, str]], read_at_ns: int) -> None:
+        """Remember the digests of files that had rested when they began to be read."""
+        horizon = read_at_ns - RESTED_NS
         rows = [(*_key(status), digest) for status, digest in files if max(status.st_mtime_ns, status.st_ctime_ns) < horizon]
         self._write("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)", rows)
 
@@ -72,21 +71,25 @@ class Index:
         """Return the slices in which content was kept, by digest; whether the blob is still there must be looked at."""
         from .parts import Slice
 
-        return {
-            row[0]: Slice(*row[1:]) for row in self._select("SELECT digest, blob, position, size FROM place WHERE digest IN ({})", digests)
-        }
+        rows = self._select("SELECT digest, blob, position, size, seal FROM place WHERE digest IN ({})", digests)
+        return {row[0]: Slice(*row[1:4]) for row in rows if _seal([row[:4]]) == row[4]}
 
     def remember_places(self, places: Iterable[tuple[str, Slice]]) -> None:
         """Remember where content lies."""
-        self._write("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?)", [(digest, *item) for digest, item in places])
+        rows = [(digest, *item, _seal([(digest, *item)])) for digest, item in places]
+        self._write("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?, ?)", rows)
 
-    def cuts(self, digests: Iterable[str]) -> dict[str, str]:
-        """Return a manifest whose parts say how content was cut into pieces, by digest."""
-        return dict(self._select("SELECT digest, manifest FROM cut WHERE digest IN ({})", digests))
+    def cut(self, digest: str, slices_in: Callable[[str], list[Slice]]) -> list[Slice]:
+        """Return the pieces in which content was kept, where the parts of the manifest that had it still say the same; none elsewhere."""
+        for manifest, seal in self._select("SELECT manifest, seal FROM cut WHERE digest IN ({})", [digest]):
+            slices = slices_in(manifest)
+            return slices if _seal(slices) == seal else []
+        return []
 
-    def remember_cuts(self, cuts: Iterable[tuple[str, str]]) -> None:
-        """Remember whose parts say how content was cut."""
-        self._write("INSERT OR REPLACE INTO cut VALUES (?, ?)", list(cuts))
+    def remember_cuts(self, cuts: Iterable[tuple[str, str, list[Slice]]]) -> None:
+        """Remember the manifest whose parts say how content was cut, and a hash of what they say."""
+        rows = [(digest, manifest, _seal(slices)) for digest, manifest, slices in cuts]
+        self._write("INSERT OR REPLACE INTO cut VALUES (?, ?, ?)", rows)
 
     def checksums(self, digests: Iterable[str]) -> dict[str, str]:
         """Return the SHA-256 of content, by digest, where it was computed before."""
@@ -131,7 +134,7 @@ class Index:
             return work(self._connection())
         except (sqlite3.Error, OverflowError) as error:
             self._close()
-            if "malformed" in str(error) or "not a database" in str(error) or "no such" in str(error):
+            if "malformed" in str(error) or "not a database" in str(error) or "no such" in str(error) or "columns" in str(error):
                 for name in ("", "-wal", "-shm"):
                     with contextlib.suppress(OSError):
                         os.unlink(self._path + name)
@@ -182,6 +185,13 @@ def _key(status: os.stat_result) -> tuple[int, ...]:
 
 def _places(statuses: dict[str, os.stat_result]) -> list[tuple[int, int]]:
     return [(status.st_dev, status.st_ino) for status in statuses.values()]
+
+
+def _seal(slices: Iterable[tuple[object, ...]]) -> str:
+    """Return a hash of places, which nothing else would check: content at a wrong place has no name that tells it."""
+    from blake3 import blake3
+
+    return blake3(repr([tuple(item) for item in slices]).encode()).hexdigest()[:16]
 
 
 def _inode(path: str) -> int:

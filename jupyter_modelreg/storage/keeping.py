@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from functools import cached_property
 
 from blake3 import blake3
@@ -42,6 +43,7 @@ class Keeping:
         self._statuses: dict[str, os.stat_result] = {}
         self._staged: dict[str, str] = {}  # blob -> private name
         self._sound: dict[str, bool] = {}  # blobs that were there already
+        self._lengths: dict[str, int] = {}  # the same, before they could be relied on
         self._parts: Parts = {}
         self._places: dict[str, Slice] = {}
         self._pieces: dict[str, str] = {}  # blob -> private name of its pieces
@@ -52,16 +54,12 @@ class Keeping:
         """Read what is not known and write it under private names; return the manifest of all."""
         new = self._find_known(items)
         self._store.check_room(self._tree.root, sum(map(self._bytes_needed, new)))
-        small = [item for item in new if 0 < item.size_bytes <= SMALL_BYTES]
-        if len(small) > PACKED_FROM and not self._is_linked:
-            self._pack(small)
-        for item in new:
-            if item.path not in self._files:
-                self._stage_file(item)
+        self._stage_new(new)
         files = tuple(self._files[item.path] for item in items)
         manifest = Manifest(root=self._tree.root, is_file=self._tree.is_file, files=files)
         self._text = canonical(manifest)
         self.manifest = manifest.replace(digest=blake3(self._text).hexdigest())
+        self._keep_to_parts()
         return self.manifest
 
     def names(self) -> set[str]:
@@ -73,25 +71,32 @@ class Keeping:
         self._sound = {}
         for name, relied in self._cuts:
             self._cut(name, [piece for piece in relied if not self._is_sound(piece.digest)])
-        for item in items:
-            if not self._is_there(self._files[item.path]):
-                self._parts.pop(self._files[item.path].digest, None)
-                self._stage_file(item)
+        self._stage_again([item for item in items if not self._is_there(self._files[item.path])])
         self._private = {blob: os.stat(name) for blob, name in self._staged.items()}
         for blob, name in self._staged.items():
             self._staging.keep(name, self._store.blob_path(blob))
         for blob, name in self._pieces.items():
             self._staging.keep(name, self._store.pieces_path(blob))
-        if self._parts and self._parts != self._store.kept_parts(self.manifest):
-            self._staging.keep(self._write(format_parts(self._parts)), self._store.parts_path(self.manifest.digest))
+        self._staging.rely(map(self._store.blob_path, blobs_of(self.manifest, self._parts)))
+        self._settle_parts(self._store.parts_path(self.manifest.digest))
         self._staging.keep(self._write(self._text), self._store.manifest_path(self.manifest.digest))
+
+    def _settle_parts(self, target: str) -> None:
+        """Plan to write the parts, unless they stand there already."""
+        is_there = os.path.exists(target)
+        if is_there and self._parts == self._store.kept_parts(self.manifest):
+            self._staging.rely([target])
+        elif is_there or self._parts:
+            if is_there:  # versions rely on them: what takes their place must be safe before
+                self._staging.publish(self._store.is_kept)
+            self._staging.keep(self._write(format_parts(self._parts)), target)
 
     def remember(self) -> None:
         """Tell the index what was read and written, so that it need not be again."""
         index = self._store.index
-        index.remember_files((status, self._files[path].digest) for path, status in self._statuses.items())
+        index.remember_files(((status, self._files[path].digest) for path, status in self._statuses.items()), self._started_ns)
         index.remember_places(self._places.items())
-        index.remember_cuts((digest, self.manifest.digest) for digest, slices in self._parts.items() if len(slices) > 1)
+        index.remember_cuts((digest, self.manifest.digest, slices) for digest, slices in self._parts.items() if len(slices) > 1)
         kept = {blob: os.stat(self._store.blob_path(blob)) for blob in self._staged}
         index.remember_sound((blob, status) for blob, status in kept.items() if os.path.samestat(status, self._private[blob]))
 
@@ -99,6 +104,7 @@ class Keeping:
 
     def _find_known(self, items: list[TreeFile]) -> list[TreeFile]:
         """Take files that rest since they were hashed from the index; return the others."""
+        self._started_ns = time.time_ns()
         for item in items:
             local = self._tree.local_path(item.path)
             if local is not None:
@@ -123,10 +129,24 @@ class Keeping:
         if self._store.has_blob(digest, item.size_bytes):
             return True
         slices = [place] if place else self._store.cut_of(digest) if item.size_bytes > CUT_FROM_BYTES else []
-        if not slices or not self._store.is_content(slices, digest):
+        if sum(part.size_bytes for part in slices) != item.size_bytes or not all(self._may_hold(part) for part in slices):
             return False
         self._parts[digest] = slices
-        return True
+        return item.size_bytes > 0
+
+    def _may_hold(self, part: Slice) -> bool:
+        """Say whether a blob is there and not known to be damaged."""
+        if part.blob not in self._lengths:
+            self._lengths[part.blob] = self._store.blob_size(part.blob)
+        return self._lengths[part.blob] >= part.offset + part.size_bytes and self._sound.get(part.blob, True)
+
+    def _keep_to_parts(self) -> None:
+        """Let files lie where an earlier registration of the same tree says, if all of that is there: versions rely on it."""
+        kept = self._store.kept_parts(self.manifest)
+        if all(self._may_hold(part) for slices in kept.values() for part in slices):
+            self._parts |= kept
+            needed = blobs_of(self.manifest, self._parts)
+            self._staged = {blob: name for blob, name in self._staged.items() if blob in needed}
 
     def _is_there(self, file: ManifestFile) -> bool:
         slices = slices_of(self._parts, file.digest, file.size_bytes)
@@ -143,6 +163,24 @@ class Keeping:
         return 0 if self._is_linked else min(item.size_bytes, status.st_blocks * 512) if status else item.size_bytes
 
     # --- what is new --------------------------------------------------------------------------------------------------
+
+    def _stage_new(self, items: list[TreeFile]) -> None:
+        small = [item for item in items if 0 < item.size_bytes <= SMALL_BYTES]
+        if len(small) > PACKED_FROM and not self._is_linked:
+            self._pack(small)
+        for item in items:
+            if item.path not in self._files:
+                self._stage_file(item)
+
+    def _stage_again(self, items: list[TreeFile]) -> None:
+        """Stage what was relied on and is not there, or damaged."""
+        known = {item.path: self._files.pop(item.path) for item in items}
+        for file in known.values():
+            self._parts.pop(file.digest, None)
+        self._stage_new(items)
+        for item in items:
+            if self._files[item.path] != known[item.path]:
+                raise self._changed(item, self._tree.local_path(item.path))
 
     def _stage_file(self, item: TreeFile) -> None:
         local, staging, beside = self._tree.local_path(item.path), self._staging, PieceHasher(item.size_bytes)
