@@ -341,7 +341,7 @@ def _remember_unchanged(workspace: Workspace, record: MountRecord) -> None:
             if times == record.written.get(item.path) and status.st_mtime_ns == record.stamp_ns and status.st_size == item.size_bytes:
                 unchanged.append((status, item.digest))
     if isinstance(store, LocalStore):
-        store.index.remember_files(unchanged)
+        store.index.remember_files(unchanged, time.time_ns())
 
 
 def _tree_of(record: MountRecord) -> Tree:

@@ -43,7 +43,7 @@ class Keeping:
         self._statuses: dict[str, os.stat_result] = {}
         self._staged: dict[str, str] = {}  # blob -> private name
         self._sound: dict[str, bool] = {}  # blobs that were there already
-        self._lengths: dict[str, int] = {}  # the same, before they could be relied on
+        self._lengths: dict[str, int] = {}  # the same, before they could be relied on; -1 for one that is damaged
         self._parts: Parts = {}
         self._places: dict[str, Slice] = {}
         self._pieces: dict[str, str] = {}  # blob -> private name of its pieces
@@ -94,11 +94,17 @@ class Keeping:
     def remember(self) -> None:
         """Tell the index what was read and written, so that it need not be again."""
         index = self._store.index
-        index.remember_files(((status, self._files[path].digest) for path, status in self._statuses.items()), self._started_ns)
-        index.remember_places(self._places.items())
+        new = {path: self._files[path].digest for path in self._statuses if self._files[path].digest != self._known.get(path)}
+        index.remember_files(((self._statuses[path], digest) for path, digest in new.items()), self._started_ns)
+        index.remember_places(self._new_places())
         index.remember_cuts((digest, self.manifest.digest, slices) for digest, slices in self._parts.items() if len(slices) > 1)
         kept = {blob: os.stat(self._store.blob_path(blob)) for blob in self._staged}
         index.remember_sound((blob, status) for blob, status in kept.items() if os.path.samestat(status, self._private[blob]))
+
+    def _new_places(self) -> list[tuple[str, Slice]]:
+        places = self._places | {digest: slices[0] for digest, slices in self._parts.items() if len(slices) == 1}
+        needed = blobs_of(self.manifest, self._parts)
+        return [(digest, place) for digest, place in places.items() if place.blob in needed and self._known_places.get(digest) != place]
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
@@ -112,8 +118,8 @@ class Keeping:
                     self._statuses[item.path] = os.lstat(local)
                 except OSError:  # opening it will say what is wrong
                     continue
-        known = self._store.index.digests(self._statuses)
-        places = self._store.index.places(known.values())
+        self._known = known = self._store.index.digests(self._statuses)
+        self._known_places = places = self._store.index.places(known.values())
         new = []
         for item in items:
             digest = known.get(item.path, "")
@@ -129,16 +135,17 @@ class Keeping:
         if self._store.has_blob(digest, item.size_bytes):
             return True
         slices = [place] if place else self._store.cut_of(digest) if item.size_bytes > CUT_FROM_BYTES else []
-        if sum(part.size_bytes for part in slices) != item.size_bytes or not all(self._may_hold(part) for part in slices):
+        if not slices or sum(part.size_bytes for part in slices) != item.size_bytes or not all(map(self._may_hold, slices)):
             return False
         self._parts[digest] = slices
-        return item.size_bytes > 0
+        return True
 
     def _may_hold(self, part: Slice) -> bool:
-        """Say whether a blob is there and not known to be damaged."""
+        """Say whether a blob is there now, and sound."""
         if part.blob not in self._lengths:
-            self._lengths[part.blob] = self._store.blob_size(part.blob)
-        return self._lengths[part.blob] >= part.offset + part.size_bytes and self._sound.get(part.blob, True)
+            is_sound = self._store.is_sound(part.blob, is_remembered_enough=True)
+            self._lengths[part.blob] = self._store.blob_size(part.blob) if is_sound else -1
+        return self._lengths[part.blob] >= part.offset + part.size_bytes
 
     def _keep_to_parts(self) -> None:
         """Let files lie where an earlier registration of the same tree says, if all of that is there: versions rely on it."""
@@ -173,13 +180,13 @@ class Keeping:
                 self._stage_file(item)
 
     def _stage_again(self, items: list[TreeFile]) -> None:
-        """Stage what was relied on and is not there, or damaged."""
-        known = {item.path: self._files.pop(item.path) for item in items}
-        for file in known.values():
-            self._parts.pop(file.digest, None)
-        self._stage_new(items)
+        """Stage what was relied on and went or is damaged; each as a blob of its own, since that name is held."""
         for item in items:
-            if self._files[item.path] != known[item.path]:
+            known = self._files[item.path]
+            self._parts.pop(known.digest, None)
+            if known.digest not in self._staged:
+                self._stage_file(item)
+            if self._files[item.path] != known:
                 raise self._changed(item, self._tree.local_path(item.path))
 
     def _stage_file(self, item: TreeFile) -> None:
@@ -254,6 +261,7 @@ class Keeping:
             digests.append(blake3(room[at : at + item.size_bytes]).hexdigest())
             at += item.size_bytes
         known, at = self._store.index.places(digests), 0
+        self._known_places |= known
         for item, digest in zip(items, digests, strict=True):
             end = at + item.size_bytes
             if digest not in places and not self._is_relied_on(item, digest, known.get(digest)):
