@@ -168,6 +168,13 @@ class Cache(LocalStore):
         excess = sum(status.st_size for _, _, status in entries) + self._copied_in_views() + room_bytes - self.limit_bytes
         return _Trimming(self._root, entries, set(but), self._busy_since()).run(excess) if excess > 0 else 0
 
+    def make_room(self, size_bytes: int) -> None:
+        """Remove what was used least recently where the disk has not as much left."""
+        make_folder(self._root)
+        disk = os.statvfs(self._root)
+        if disk.f_bavail * disk.f_frsize < size_bytes:
+            self.trim(room_bytes=size_bytes)
+
     def _copied_in_views(self) -> int:
         """Return what views take that is no link."""
         return sum(_copied_bytes(view_folder(self._root, name)) for name in _listed(os.path.join(self._root, "views")))
@@ -234,9 +241,9 @@ class _Trimming:
             if name not in self._but and name not in bound:
                 for view in [view for view, held in self._views.items() if _key(status) in held]:
                     freed += self._drop(view)
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     os.unlink(path)
-                freed += status.st_size
+                    freed += status.st_size
         return freed
 
     def _is_bound(self, status: os.stat_result) -> bool:

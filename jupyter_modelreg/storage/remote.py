@@ -66,7 +66,7 @@ class RemoteStore:
 
         `progress` is told of two passes over the bytes: into the cache, and from there.
         """
-        self.cache.trim(room_bytes=sum(item.size_bytes for item in tree.files()))
+        self.cache.make_room(sum(item.size_bytes for item in tree.files()))
         with self.cache.busy():
             manifest = self.cache.import_tree(tree, progress, is_linked=is_linked)
             theirs = self._sound_parts(manifest)
@@ -91,7 +91,8 @@ class RemoteStore:
     def _send(self, manifest: Manifest, layout: FarLayout, theirs: Parts, progress: Progress | None) -> None:
         """Put what is not there; who put a manifest's parts first has laid its files out, as long as they are there."""
         advance = counter(sum(source.size_bytes for source in layout.sources.values()), progress)
-        is_laid_out = bool(theirs) and self._is_there(blobs_of(manifest, theirs)) and not self.cache.is_unsound(manifest.digest)
+        named = blobs_of(manifest, theirs)
+        is_laid_out = bool(theirs) and not any(map(self.cache.is_unsound, (manifest.digest, *named))) and self._is_there(named)
         if is_laid_out and self._sound_parts(manifest) == theirs:
             for source in layout.sources.values():
                 advance(source.size_bytes)
