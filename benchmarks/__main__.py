@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .measure import HEADING, Row, show
 
-NAMES = ("start", "listing", "endpoint", "register", "store")
+NAMES = ("start", "listing", "search", "endpoint", "register", "store")
 
 
 def main(names: list[str]) -> int:
