@@ -499,7 +499,8 @@ _OWN_TEXTS: dict[str, Callable[[Any], str]] = {
     "Downloaded": lambda answer: "\n".join(
         [
             f"Wrote {count_text(answer.files, 'file')}, {size_text(answer.size_bytes)}, to {escape_control(answer.path)}",
-            *(f"  {escape_control(path)}" for path in answer.files),
+            *(f"  {escape_control(path)}" for path in answer.files[:MAX_LISTED]),
+            *([f"  … and {len(answer.files) - MAX_LISTED:,} more"] if len(answer.files) > MAX_LISTED else []),
         ]
     ),
     "Mount": lambda answer: escape_control(f"{answer.path} shows {answer.model}, {size_text(answer.size_bytes)}: {answer.reason}."),

@@ -220,3 +220,9 @@ class TestFormats:
             "0.333333",
             "a, 1",
         ]
+
+
+def test_a_download_of_many_files_names_the_first_of_them() -> None:
+    text = to_text(Downloaded(path="out", files=[f"{number}.bin" for number in range(1000)], size_bytes=5), "table")
+    assert text.splitlines()[0] == "Wrote 1,000 files, 5 B, to out"
+    assert text.splitlines()[-2:] == ["  59.bin", "  … and 940 more"]
