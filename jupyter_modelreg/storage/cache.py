@@ -25,6 +25,7 @@ from .views import view_folder
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from ..trees import Manifest
     from .parts import Parts, Slice
@@ -141,10 +142,11 @@ class Cache(LocalStore):
     def busy(self) -> Iterator[None]:
         """Keep what is touched from now on, until it was sent or linked."""
         folder = os.path.join(self._root, "tmp")
-        make_folder(folder)
         path = os.path.join(folder, f"busy-{secrets.token_hex(8)}-{os.getpid()}")
-        with open(path, "xb"):
-            pass
+        with storing("What comes from elsewhere", self._root, "nothing was done"):
+            make_folder(folder)
+            with open(path, "xb"):
+                pass
         try:
             yield
         finally:
@@ -157,23 +159,27 @@ class Cache(LocalStore):
             with contextlib.suppress(OSError):
                 os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
 
-    def trim(self, *, room_bytes: int = 0, but: frozenset[str] | set[str] = frozenset()) -> int:
+    def trim(self, *, room_bytes: int = 0, but: AbstractSet[str] = frozenset()) -> int:
         """Remove what was used least recently until the cache, and `room_bytes` more, keep the limit; return the bytes freed.
 
         Blobs that `but` names stay.
         """
         if self.limit_bytes is None:
             return 0
-        entries = [(entry.name, entry.path, status) for entry in self._entries("blobs") if (status := _status(entry.path))]
-        excess = sum(status.st_size for _, _, status in entries) + self._copied_in_views() + room_bytes - self.limit_bytes
-        return _Trimming(self._root, entries, set(but), self._busy_since()).run(excess) if excess > 0 else 0
+        taken = sum(self.blobs().values()) + self._copied_in_views()
+        return self._remove_oldest(taken + room_bytes - self.limit_bytes, but)
 
     def make_room(self, size_bytes: int) -> None:
         """Remove what was used least recently where the disk has not as much left."""
-        make_folder(self._root)
-        disk = os.statvfs(self._root)
-        if disk.f_bavail * disk.f_frsize < size_bytes:
-            self.trim(room_bytes=size_bytes)
+        with contextlib.suppress(OSError):  # nothing is here yet, or what is tried next says what is wrong
+            disk = os.statvfs(self._root)
+            self._remove_oldest(size_bytes - disk.f_bavail * disk.f_frsize, frozenset())
+
+    def _remove_oldest(self, excess: int, but: AbstractSet[str]) -> int:
+        if excess <= 0:
+            return 0
+        blobs = [(entry.name, entry.path, status) for entry in self._entries("blobs") if (status := _status(entry.path))]
+        return _Trimming(self._root, blobs, but, self._busy_since()).run(excess)
 
     def _copied_in_views(self) -> int:
         """Return what views take that is no link."""
@@ -224,7 +230,7 @@ class Arrival:
 class _Trimming:
     """One look for what may go, the least recently used first."""
 
-    def __init__(self, root: str, blobs: list[tuple[str, str, os.stat_result]], but: set[str], busy_since: float) -> None:
+    def __init__(self, root: str, blobs: list[tuple[str, str, os.stat_result]], but: AbstractSet[str], busy_since: float) -> None:
         self._root, self._but, self._since = root, but, busy_since
         self._blobs = sorted(blobs, key=lambda blob: blob[2].st_atime_ns)
         self._views = {name: Counter(_keys(view_folder(root, name))) for name in _listed(os.path.join(root, "views"))}

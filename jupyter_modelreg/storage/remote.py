@@ -266,6 +266,7 @@ class RemoteStore:
         wanted = [item for item in _wanted(small, parts).values() if not self.cache.has_least(item.blob, item.size_bytes)]
         total = sum(item.size_bytes for item in wanted) + sum(item.size_bytes for item in large)
         self.cache.trim(room_bytes=total, but={part.blob for slices in parts.values() for part in slices})
+        self.cache.make_room(total)
         advance = counter(total, progress)
         fetch_blobs(self.far, self.cache, wanted, advance)
         for item in large:

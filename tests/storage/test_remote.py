@@ -366,22 +366,28 @@ from jupyter_modelreg.models import register_model
 from jupyter_modelreg.testing.stores import GivenTree
 from jupyter_modelreg.workspace import open_workspace
 workspace = open_workspace({})
-for number in range(12):
-    files = {f"{name}": b"%d %d" % (number % 3, name) for name in range(20)}
-    model = register_model(workspace, Model(name=sys.argv[1], path="."), tree=GivenTree({**files, "own": sys.argv[1].encode()}))
-    workspace.catalog.delete_version(model.name, model.version) if number % 2 else None
+for number in range(15):
+    files = {f"{name}": b"%d" % name for name in range(4)}
+    model = register_model(workspace, Model(name=sys.argv[1], path="."), tree=GivenTree({**files, "own": sys.argv[1].encode() * number}))
+    if number < 14:
+        workspace.catalog.delete_version(model.name, model.version)
+    elif sys.argv[2:]:
+        open(sys.argv[2], "x").close()
 """
 _CLEAN = """
+import os
+import sys
 from jupyter_modelreg.commands.store import CleanStore
 from jupyter_modelreg.stores import clean_store
 from jupyter_modelreg.workspace import open_workspace
-for _ in range(15):
+while not os.path.exists(sys.argv[1]):
     print(clean_store(open_workspace({}), CleanStore(grace="0s", yes=True)).size_bytes)
 """
 
 
 def test_registrations_and_clean_ups_of_several_machines_lose_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "MODELREG_STORE": f"local://{tmp_path}/far", "MODELREG_CATALOG": str(tmp_path / "catalog.sqlite")}
+    done = str(tmp_path / "done")
     started = [
         subprocess.Popen(
             [sys.executable, "-c", program, *words],
@@ -390,7 +396,7 @@ def test_registrations_and_clean_ups_of_several_machines_lose_nothing(tmp_path: 
             stderr=subprocess.PIPE,
             text=True,
         )
-        for number, (program, *words) in enumerate([(_REGISTER, "one"), (_REGISTER, "two"), (_CLEAN,)])
+        for number, (program, *words) in enumerate([(_REGISTER, "one"), (_REGISTER, "two", done), (_CLEAN, done)])
     ]
     said = [process.communicate()[1] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], said
