@@ -229,7 +229,7 @@ class _Parser:
         if not operator:
             wanted = "like or in" if is_negative else "=, !=, <, <=, >, >=, like, in or is null"
             self._fail(self._now, f"{wanted} would be right here, not {_said(self._now)}.")
-        self._check_operator(start, kind, operator, f"{field}.{key}" if key else field)
+        self._check_operator(start, kind, operator, _named(field, key))
         values = self._list(kind, field) if operator == "in" else [self._value("text" if "like" in operator else kind, field, key)]
         return self._counted(Term(field, _COMPARISONS.get(operator, operator), values, key=key, is_negative=is_negative), start)
 
@@ -279,14 +279,13 @@ class _Parser:
 
     def _value(self, kind: str, field: str, key: str = "") -> Any:
         token = self._take()
-        name = f"{field}.{key}" if key else field
         if token.kind == "text" and len(token.text) > MAX_TEXT + 2:  # and its quotes
             self._fail(token, f"A text is at most {MAX_TEXT} characters long.")
         if token.word not in ("", "true", "false"):
             self._fail(token, f"{_said(token)} is no value; text stands in quotes: '{_printable(token.text)}'.")
         value = _READ[kind](token)
         if value is None:
-            self._fail(token, f"{name} is compared with {_RIGHT[kind]}, not {_said(token)}.")
+            self._fail(token, f"{_named(field, key)} is compared with {_RIGHT[kind]}, not {_said(token)}.")
         return value
 
     def _order(self) -> Order:
@@ -336,7 +335,7 @@ def _size(token: _Token) -> float | None:
 
     try:
         return float(parse_size(_unquoted(token.text))) if token.kind == "text" else _number(token)
-    except InvalidInput:
+    except (InvalidInput, OverflowError):
         return None
 
 
@@ -399,6 +398,10 @@ def _said(token: _Token) -> str:
         return "the end"
     text = _printable(token.text)
     return text if token.kind == "text" else f'"{text if len(text) <= 40 else text[:40] + "…"}"'
+
+
+def _named(field: str, key: str) -> str:
+    return f"{field}.{_printable(key)}" if key else field
 
 
 def _printable(text: str) -> str:

@@ -181,6 +181,9 @@ def test_text_is_found_in_any_case_on_both_databases(catalog: Catalog) -> None:
         ("tags.build = 7", "tags.build is compared with text in quotes, such as 'prod', not \"7\".", 14),
         ("version > 3.5", "version is compared with a version, such as 3 or 'final', not \"3.5\".", 11),
         ("size > '5 fish'", "size is compared with a number of bytes or a size such as '500 MB', not '5 fish'.", 8),
+        (f"size > '{'9' * 400} GB'", "size is compared with a number of bytes", 8),
+        ("tags.'\x1b[31m\n' = 7", "tags.\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER} is compared with text", 17),
+        ("metrics.'\x07' like 'x'", "like compares text; metrics.\N{REPLACEMENT CHARACTER} is compared with a number.", 13),
         ("size > 500 MB", '"MB" cannot stand here; and, or, order by or the end would be right.', 12),
         ("created > '2026-13'", "created is compared with a date such as '2026-11-25', not '2026-13'.", 11),
         ("created > 9", "created is compared with a date", 11),
@@ -458,7 +461,7 @@ WORDS += [
         st.text(max_size=60), st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join), st.lists(st.sampled_from(WORDS)).map("".join)
     )
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_is_a_filter_or_a_mistake_with_a_place(text: str) -> None:
     mistakes = []
     try:
@@ -542,7 +545,7 @@ def _joined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     st.recursive(_terms(), _joined, max_leaves=6),
     st.sampled_from(["", " order by metrics.auc desc", " order by name", " order by tags.stage"]),
 )
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_tree_finds_what_a_plain_reading_of_it_finds(catalog: Catalog, text: str, order: str) -> None:
     versions = [
         catalog.get_version(str(item.name), item.version) for item in catalog.list_models(filter="order by created", archived="all")
