@@ -260,10 +260,8 @@ class _Parser:
                 self._fail(token, f"{field} needs a key: {field}.KEY")
             return field, _unquoted(key), KEYED[field]
         if field not in FIELDS or key:
-            close = (
-                nearest(f"{field}.{key}" if key else field, [*FIELDS, *_OTHER_NAMES])
-                or f" There are {', '.join(FIELDS)}, tags.KEY, metrics.KEY and properties.KEY."
-            )
+            known = [_named(name, key) for name in KEYED] if key else [*FIELDS, *KEYED]
+            close = nearest(_named(field[:40], key), known) or f" There are {', '.join(FIELDS)}, tags.KEY, metrics.KEY and properties.KEY."
             self._fail(token, f"There is no field {_said(token)}.{close}")
         return field, "", FIELDS[field]
 
@@ -282,7 +280,7 @@ class _Parser:
         if token.kind == "text" and len(token.text) > MAX_TEXT + 2:  # and its quotes
             self._fail(token, f"A text is at most {MAX_TEXT} characters long.")
         if token.word not in ("", "true", "false"):
-            self._fail(token, f"{_said(token)} is no value; text stands in quotes: '{_printable(token.text)}'.")
+            self._fail(token, f"{_said(token)} is no value; text stands in quotes: '{_printable(token.text[:40])}'.")
         value = _READ[kind](token)
         if value is None:
             self._fail(token, f"{_named(field, key)} is compared with {_RIGHT[kind]}, not {_said(token)}.")
@@ -396,12 +394,12 @@ _READ: dict[str, Callable[[_Token], Any]] = {
 def _said(token: _Token) -> str:
     if token.kind == "end":
         return "the end"
-    text = _printable(token.text)
-    return text if token.kind == "text" else f'"{text if len(text) <= 40 else text[:40] + "…"}"'
+    text = _printable(token.text[:40]) + "…" * (len(token.text) > 40)
+    return text if token.kind == "text" else f'"{text}"'
 
 
 def _named(field: str, key: str) -> str:
-    return f"{field}.{_printable(key)}" if key else field
+    return f"{field}.{_printable(key[:40])}{'…' * (len(key) > 40)}" if key else field
 
 
 def _printable(text: str) -> str:
