@@ -618,6 +618,9 @@ def _name_in(folder: int, scratch: str, name: str) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None  # a rename would write over it
         os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 

@@ -95,8 +95,18 @@ class Checkout:
                 copy_verified(self._sources, slices, self._open_parent(above), name, item.digest, item.path)
                 self._written.append(path)
             except FileExistsError:
+                self._check_twin(path)
                 if not self._is_there(path, item):  # else another download of the same was quicker
                     raise
+
+    def _check_twin(self, path: str) -> None:
+        """Refuse what this file system takes for a file that was written a moment ago."""
+        twin = next((other for other in self._written if _folded(other) == _folded(path)), None)
+        if twin:
+            raise Conflict(
+                f'"{twin}" and "{path}" are one name on the file system of {self._folder}; nothing was downloaded. '
+                "Choose a folder on a file system that tells them apart."
+            )
 
     def _open_parent(self, path: str) -> int:
         """Return a descriptor of a folder below this one, made where it is missing."""
@@ -161,3 +171,10 @@ class Checkout:
 
     def _is_link(self, place: str) -> Conflict:
         return Conflict(f"{place} is a link; nothing is written through links. Remove it or choose another folder.")
+
+
+def _folded(path: str) -> str:
+    """Return a path as file systems compare it that do not tell cases, or spellings of an accent, apart."""
+    import unicodedata
+
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

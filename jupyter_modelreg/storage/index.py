@@ -10,6 +10,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Source: git, "racy-git": a file that changed within the clock's tick of being read looks as if it had not.
 RESTED_NS = 2_000_000_000
 MAX_ROWS = 1_000_000
+WAIT_SECONDS = 2.0
+_DAMAGED = ("malformed", "not a database", "no such", "columns", "disk I/O error")
 _inherited: list[sqlite3.Connection] = []
 _TABLES = """
     CREATE TABLE IF NOT EXISTS seen (dev, inode, size, mtime, ctime, digest, PRIMARY KEY (dev, inode)) WITHOUT ROWID;
@@ -37,6 +40,7 @@ class Index:
     def __init__(self, path: str) -> None:
         self._path = path
         self._kept = threading.local()
+        self._rests_until = 0.0
 
     # --- files of a person --------------------------------------------------------------------------------------------
 
@@ -130,21 +134,25 @@ class Index:
 
     def _guarded(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
         """Do it, or nothing: a memory that cannot be read is no memory. A damaged one is made anew."""
+        if time.monotonic() < self._rests_until:
+            return None
         try:
             return work(self._connection())
         except (sqlite3.Error, OverflowError) as error:
             self._close()
-            if "malformed" in str(error) or "not a database" in str(error) or "no such" in str(error) or "columns" in str(error):
+            if any(sign in str(error) for sign in _DAMAGED):
                 for name in ("", "-wal", "-shm"):
                     with contextlib.suppress(OSError):
                         os.unlink(self._path + name)
+            else:  # held by somebody, or on a disk that cannot be written: asking again and again would only take time
+                self._rests_until = time.monotonic() + WAIT_SECONDS
             return None
 
     def _connection(self) -> sqlite3.Connection:
         kept: tuple[int, sqlite3.Connection, int] | None = getattr(self._kept, "connection", None)
         if kept and kept[0] == os.getpid() and kept[2] == _inode(self._path):
             return kept[1]
-        connection = sqlite3.connect(self._path, timeout=2.0, isolation_level=None)
+        connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=NORMAL")  # nothing waits for the disk, and a power cut damages nothing

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jupyter_modelreg.errors import Conflict, Corrupted, Unavailable
 from jupyter_modelreg.sources.local import open_local
 from jupyter_modelreg.storage import LocalStore
-from jupyter_modelreg.storage.checkout import Checkout
+from jupyter_modelreg.storage.checkout import Checkout, _folded
 from jupyter_modelreg.trees import Manifest, ManifestFile
 
 from .conftest import MakeTree
@@ -166,3 +167,34 @@ def test_two_downloads_into_one_folder_both_succeed(store: LocalStore, manifest:
     ]
     assert [run.communicate() for run in runs] == [(b"2\n", b"")] * 4
     assert {path.name: path.read_bytes() for path in out.rglob("*.*")} == {"a.txt": b"one", "b.txt": b"two"}
+
+
+@pytest.mark.parametrize("names", [("Weights.bin", "weights.bin"), ("\u00e9.bin", "e\u0301.bin")])
+def test_two_names_that_a_disk_takes_for_one_are_said_so(
+    names: tuple[str, str], store: LocalStore, make_tree: MakeTree, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = store.import_tree(make_tree({names[0]: b"one", names[1]: b"two"}))
+    real = os.link
+
+    def link(source: str, name: str, **options: Any) -> None:
+        """Name a file as a disk does that folds names."""
+        if any(_folded(name) == _folded(other) for other in os.listdir(options["dst_dir_fd"])):
+            raise FileExistsError(17, "File exists")
+        real(source, name, **options)
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(Conflict, match=r"are one name on the file system of .*out; nothing was downloaded"):
+        store.checkout(manifest, str(out))
+    assert not out.exists()
+
+
+def test_without_hard_links_nothing_is_written_over(
+    store: LocalStore, manifest: Manifest, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    with pytest.raises(Conflict, match="exists with other content"):
+        write_late(store, out, manifest.files[0], "a.txt", lambda: (out / "a.txt").write_text("mine"))
+    assert (out / "a.txt").read_text() == "mine"
