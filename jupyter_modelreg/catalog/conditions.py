@@ -30,7 +30,6 @@ COLUMNS = {
     "modified": "{0}.modified_at",
     "created_by": "{0}.created_by",
     "modified_by": "{0}.modified_by",
-    "archived": "{0}.is_archived + model.is_archived",
 }
 # Sorts 2 before 10 and both before text. No version has as many digits as there are zeros.
 VERSION_KEY = (
@@ -39,6 +38,8 @@ VERSION_KEY = (
 )
 _TABLES = {"tags": "tag", "metrics": "metric"}
 _PROPERTIES = {True: "json_each({0}.properties)", False: "json_each_text(CAST({0}.properties AS json))"}  # SQLite, PostgreSQL
+# Not a sum, of which PostgreSQL would think that it is rarely 0.
+_ARCHIVED = {False: "({0}.is_archived = 0 AND model.is_archived = 0)", True: "({0}.is_archived > 0 OR model.is_archived > 0)"}
 _INDEXED = ("stage", "digest", "created")
 _SEARCH = """(
     lower(model.name) LIKE ? ESCAPE '\\' OR lower({0}.description) LIKE ? ESCAPE '\\' OR lower({0}.stage) LIKE ? ESCAPE '\\'
@@ -135,9 +136,9 @@ class Conditions:
             return _SEARCH.format(version), [f"%{_escaped(_folded(term.values[0]))}%"] * 4
         if term.field in KEYED:
             return self._keyed(term, version)
-        column = COLUMNS[term.field].format(version)
         if term.field == "archived":
-            return f"{column} {'>' if term.values[0] is (term.operator == '=') else '='} 0", []
+            return _ARCHIVED[term.values[0] is (term.operator == "=")].format(version), []
+        column = COLUMNS[term.field].format(version)
         if term.operator == "null":
             return f"{column} IS {'NOT ' * term.is_negative}NULL", []
         text, values = self._compared(column, term, version)
@@ -195,7 +196,7 @@ class Conditions:
         if term.field in _TABLES:
             text, values = self._compared("value", term, "") if term.operator != "null" else ("", [])
             if is_equal and term.field == "tags" and not self._is_sqlite:
-                text, values = "substr(value, 1, 256) = substr(?, 1, 256) AND value = ?", [*values, *values]  # as that index has it
+                text, values = "substr(value, 1, 256) = ?", [values[0][:256]]  # as that index has it; the condition compares the rest
             query = f"SELECT version_id AS id FROM {_TABLES[term.field]} WHERE key = ?{' AND ' * bool(text)}{text}"  # noqa: S608
             return Candidate(query, [term.key, *values], is_newest_first=is_equal)
         if term.operator == "null" or term.field not in (*_INDEXED, "name"):

@@ -224,6 +224,8 @@ class _Parser:
         if not is_negative and self._takes("is"):
             is_negative = bool(self._takes("not"))
             self._need("null")
+            if kind == "flag":
+                self._fail(start, f"{field} is true or false, never null; only = and != would be right.")
             return self._counted(Term(field, "null", key=key, is_negative=is_negative), start)
         operator = self._takes("like", "ilike", "in") if is_negative else self._takes(*_COMPARISONS, "like", "ilike", "in")
         if not operator:

@@ -188,6 +188,8 @@ def test_text_is_found_in_any_case_on_both_databases(catalog: Catalog) -> None:
         ("created > '2026-13'", "created is compared with a date such as '2026-11-25', not '2026-13'.", 11),
         ("created > 9", "created is compared with a date", 11),
         ("archived > true", "archived is true or false; only = and != would be right.", 10),
+        ("archived is null", "archived is true or false, never null; only = and != would be right.", 10),
+        ("archived is not null", "archived is true or false, never null", 10),
         ("archived = 1", 'archived is compared with true or false, not "1".', 12),
         ("stage = true", "stage is compared with text in quotes, such as 'prod', not \"true\".", 9),
         ("name", "=, !=, <, <=, >, >=, like, in or is null would be right here, not the end.", 5),
@@ -532,7 +534,9 @@ def _terms() -> st.SearchStrategy[str]:
         st.builds("{} {} {}".format, named, COMPARED, text),
         st.builds("{} {}{} {}".format, named, no, st.sampled_from(["like", "ilike"]), pattern),
         st.builds("{} {}in ({}, {})".format, named, no, text, text),
-        st.builds("{} is {}null".format, st.sampled_from([*NAMED, "metrics.auc", "metrics.loss", "size", "created"]), no),
+        st.builds(
+            "{} is {}null".format, st.sampled_from([*NAMED, "metrics.auc", "metrics.loss", "size", "created", "version", "modified_by"]), no
+        ),
         st.builds("{} {} {}".format, st.sampled_from(["metrics.auc", "metrics.loss"]), COMPARED, st.sampled_from(NUMBERS)),
         st.builds("version {} {}".format, COMPARED, st.sampled_from(["2", "7", "'final'", "'007'", "10"])),
         st.builds("size {} {}".format, COMPARED, st.sampled_from(["'250 MB'", "0", "1e9"])),
