@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 4 << 20  # a file up to here is read whole and checked; of a larger one what is asked for
 _TRIES = 3
-_PLACES = {"manifest": ("manifests", "parts"), "blob": ("blobs",)}
+_PLACES = {"manifest": ("manifests", "parts"), "blob": ("blobs", "pieces")}
+_KINDS = {"manifests": "manifest", "parts": "manifest", "blobs": "blob", "pieces": "blob", "staging": "scratch"}
 
 
 def open_remote(url: str, cache: Cache, *, cache_bytes: int | None = None, patience: Patience = Patience()) -> RemoteStore:  # noqa: B008
@@ -102,7 +103,14 @@ class RemoteStore:
                 self.far.put("parts", manifest.digest, layout.text)
             elif theirs or self.cache.is_unsound(manifest.digest):
                 self.far.remove("parts", manifest.digest)  # each file is a blob of its own now
+        self._put_pieces(manifest)
         self._put_manifest(manifest)
+
+    def _put_pieces(self, manifest: Manifest) -> None:
+        for item in manifest.files:
+            if self.cache.pieces(item) and self.far.size("pieces", item.digest) is None:
+                with open(self.cache.pieces_path(item.digest), "rb") as stream:
+                    self.far.put("pieces", item.digest, stream.read())
 
     def _put_manifest(self, manifest: Manifest) -> None:
         with open(self.cache.manifest_path(manifest.digest), "rb") as stream:
@@ -136,7 +144,8 @@ class RemoteStore:
             raise Corrupted(f"Manifest {digest[:12]}… is damaged in the store {self.far.url}: {error.message}") from None
 
     def open_tree(self, manifest: Manifest) -> StoredTree:
-        """Return the files of a manifest. Small ones are checked when they are opened; of large ones that are not here only what is asked for is fetched."""
+        """Return the files of a manifest. Small ones are checked when they are opened; of large ones that are not here only what is asked for is
+        fetched, and checked where their pieces are known."""
         return StoredTree(self, manifest)
 
     def load_parts(self, manifest: Manifest) -> Parts:
@@ -172,7 +181,7 @@ class RemoteStore:
         if item.size_bytes > SMALL_BYTES:
             if self.far.size("blobs", slices[0].blob) is None:
                 raise Corrupted(f"{item.path} is missing from the store {self.far.url}.")
-            return io.BufferedReader(RangeReader(self.far, slices, item.path))
+            return io.BufferedReader(RangeReader(self.far, slices, item.path, self.pieces(item)))
         return io.BytesIO(self._read_small(item, slices))
 
     def _read_small(self, item: ManifestFile, slices: list[Slice]) -> bytes:
@@ -192,8 +201,19 @@ class RemoteStore:
         return self.cache.blob_path(item.digest) if self.cache.has_blob(item.digest, item.size_bytes) else None
 
     def pieces(self, item: ManifestFile) -> list[Piece] | None:
-        """Return the pieces of a file, where the cache knows them."""
-        return self.cache.pieces(item)
+        """Return the pieces of a file, where it is safetensors and they were kept and are not damaged."""
+        from .pieces import parse_pieces
+
+        kept = self.cache.pieces(item)
+        if kept or not item.path.endswith(".safetensors"):
+            return kept
+        with suppress(ValueError, Corrupted):
+            text = self.far.read_whole("pieces", item.digest)
+            found = parse_pieces(text, item.size_bytes) if text is not None else None
+            if found and text:
+                self.cache.admit_text("pieces", item.digest, text)
+            return found
+        return None
 
     def view(self, manifest: Manifest) -> str:
         """Return a read-only folder on this machine that holds the tree; what the cache lacks is fetched and checked."""
@@ -325,24 +345,29 @@ class RemoteStore:
 
     def garbage(self, live: set[str], *, grace_seconds: float = GRACE_SECONDS) -> list[Garbage]:
         """Return what no live manifest needs and is older than the grace time, there and among private files here."""
-        horizon, needed = time.time() - grace_seconds, set(live)
-        for names in in_order(self._names_if_there, live):
+        horizon, needed, files = time.time() - grace_seconds, set(live), set[str]()
+        for names, digests in in_order(self._names_if_there, live):
             needed |= names
-        listed = {folder: self.far.listed(folder) for folder in ("manifests", "parts", "blobs", "staging")}
+            files |= digests
+        listed = {folder: self.far.listed(folder) for folder in ("manifests", "parts", "blobs", "pieces", "staging")}
+        # What lies beside something goes with it; a kill may have left it alone, and pieces of what was cut always are.
+        apart = {"parts": listed["manifests"].keys(), "pieces": listed["blobs"].keys() | files}
         found = [
             Garbage(kind=kind, name=name, size_bytes=size)
-            for kind, folder in (("manifest", "manifests"), ("manifest", "parts"), ("blob", "blobs"), ("scratch", "staging"))
+            for folder, kind in _KINDS.items()
             for name, (size, changed) in listed[folder].items()
-            if name not in needed and changed < horizon and not (folder == "parts" and name in listed["manifests"])
+            if name not in needed and changed < horizon and name not in apart.get(folder, ())
         ]
         here = self.cache.garbage(set(), grace_seconds=grace_seconds)
         return found + [item for item in here if item.kind == "scratch"]
 
-    def _names_if_there(self, digest: str) -> set[str]:
+    def _names_if_there(self, digest: str) -> tuple[set[str], set[str]]:
+        """Return the names that a manifest relies on, and the digests of its files."""
         try:
-            return self.names_of(self.load_manifest(digest))
+            manifest = self.load_manifest(digest)
         except NotFound:  # the name of a blob, or what `verify` complains of
-            return set()
+            return set(), set()
+        return self.names_of(manifest), {item.digest for item in manifest.files}
 
     def remove(self, items: Iterable[Garbage]) -> int:
         """Remove garbage and return the bytes freed there."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import threading
+from bisect import bisect_right
 from collections import deque
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from itertools import accumulate
 from queue import SimpleQueue
 
 from blake3 import blake3
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from .cache import Arrival, Cache
     from .far import FarEnd
+    from .pieces import Piece
     from .slices import Source
 
     A = TypeVar("A")
@@ -240,15 +243,14 @@ def _batches(wanted: list[Wanted]) -> Iterator[list[Wanted]]:
 class RangeReader(io.RawIOBase):
     """A file at the far end, for reading; it seeks, and fetches little more than it is asked for.
 
-    What is read one after another is fetched in growing steps, what is sought is not. A stretch of a file has no hash of
-    its own: only its length is checked. One thread at a time.
+    What is read one after another is fetched in growing steps, what is sought is not. With `pieces` whole pieces are
+    fetched and each is checked against its hash; without, only the length of what comes is checked. One thread at a time.
     """
 
-    def __init__(self, far: FarEnd, slices: list[Slice], what: str) -> None:
-        self._far, self._slices, self._what = far, slices, what
-        self._starts = [0]
-        for part in slices:
-            self._starts.append(self._starts[-1] + part.size_bytes)
+    def __init__(self, far: FarEnd, slices: list[Slice], what: str, pieces: list[Piece] | None = None) -> None:
+        self._far, self._slices, self._what, self._pieces = far, slices, what, pieces or []
+        self._starts = list(accumulate((part.size_bytes for part in slices), initial=0))
+        self._offsets = [piece.offset for piece in self._pieces]
         self._at = 0
         self._held, self._held_at, self._ahead = b"", 0, FIRST_READ_BYTES
 
@@ -280,15 +282,39 @@ class RangeReader(io.RawIOBase):
         return len(found)
 
     def _fetch(self, wanted: int) -> None:
-        from bisect import bisect_right
-
         is_next = self._held and self._at == self._held_at + len(self._held)
         self._ahead = min(2 * self._ahead, READ_BYTES) if is_next else FIRST_READ_BYTES
-        number = bisect_right(self._starts, self._at) - 1
-        part, inside = self._slices[number], self._at - self._starts[number]
-        size = min(max(wanted, self._ahead), READ_BYTES, part.size_bytes - inside)
-        item = Wanted(part.blob, size, self._what)
-        self._held, self._held_at = _read(self._far, item, lambda _: None, part.offset + inside), self._at
+        end = min(self._at + min(max(wanted, self._ahead), READ_BYTES), self._starts[-1])
+        if self._pieces:
+            self._held, self._held_at = self._checked_pieces(end)
+        else:
+            self._held, self._held_at = self._stretch(self._at, end), self._at
+
+    def _checked_pieces(self, end: int) -> tuple[bytes, int]:
+        """Return the bytes of the piece at the place, and of those after it that end before `end`; and where they begin."""
+        first = bisect_right(self._offsets, self._at) - 1
+        last = max(first + 1, bisect_right(self._offsets, end) - 1)
+        chosen = self._pieces[first : len(self._pieces) if end == self._starts[-1] else last]
+        start = chosen[0].offset
+        content = self._stretch(start, chosen[-1].offset + chosen[-1].size_bytes)
+        for piece in chosen:
+            place = piece.offset - start
+            if blake3(content[place : place + piece.size_bytes]).hexdigest() != piece.digest:
+                raise Corrupted(
+                    f"{self._what} is damaged where it comes from, in {f'tensor {piece.name}' if piece.name else 'its header'}."
+                )
+        return content, start
+
+    def _stretch(self, start: int, end: int) -> bytes:
+        """Read a stretch, which may lie in several slices."""
+        parts = []
+        while start < end:
+            number = bisect_right(self._starts, start) - 1
+            part, inside = self._slices[number], start - self._starts[number]
+            item = Wanted(part.blob, min(end - start, part.size_bytes - inside), self._what)
+            parts.append(_read(self._far, item, lambda _: None, part.offset + inside))
+            start += item.size_bytes
+        return b"".join(parts)
 
 
 __all__ = ["RangeReader", "Wanted", "fetch_blobs", "fetch_large", "in_order", "read_checked", "run_all", "send"]

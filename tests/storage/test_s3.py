@@ -356,7 +356,7 @@ def test_one_tensor_of_a_large_file_is_read_without_the_rest(line: Line, bucket:
     store = open_at(bucket.url, tmp_path / "theirs")
     tree = store.open_tree(store.load_manifest(manifest.digest))
     line.mend()
-    with tree.open("model.safetensors") as stream:
+    with tree.open("model.safetensors") as stream:  # its pieces are asked for, too
         length = int.from_bytes(stream.read(8), "little")
         assert stream.read(length) == header
         stream.seek(8 + length + 41 * 2 * MIB)
@@ -365,6 +365,14 @@ def test_one_tensor_of_a_large_file_is_read_without_the_rest(line: Line, bucket:
         stream.seek(-2 * MIB, os.SEEK_END)
         assert stream.read() == tensors[79]
         assert stream.read() == b""
+    lies_in = store._far_parts(manifest)[manifest.files[0].digest][2]
+    wrong = bytearray(store.far.read("blobs", lies_in.blob, 0, lies_in.size_bytes))
+    wrong[20 * MIB] ^= 1
+    store.far.put("blobs", lies_in.blob, bytes(wrong))
+    with tree.open("model.safetensors") as stream:
+        stream.seek(84 * MIB)
+        with pytest.raises(Corrupted, match=r"model\.safetensors is damaged .* in tensor layer\.41"):
+            stream.read(100)
 
 
 def test_a_thousand_small_files_are_few_requests(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,3 +428,65 @@ def test_s3_is_imported_only_when_a_store_lies_there(tmp_path: Path) -> None:
     program = "import sys; from jupyter_modelreg import storage; storage.open_store(sys.argv[1], sys.argv[1]); print('s3fs' in sys.modules, 'fsspec' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True, text=True)
     assert told.stdout.split() == ["False", "False"]
+
+
+_SCRIPT = """
+import os
+
+def init():
+    global scale
+    with open(os.path.join(os.environ["AZUREML_MODEL_DIR"], "scale.txt")) as stream:
+        scale = float(stream.read())
+
+def run(raw_data):
+    return [scale]
+"""
+
+
+def test_a_team_registers_on_one_machine_and_loads_deploys_and_downloads_on_another(bucket: Bucket, tmp_path: Path) -> None:
+    from jupyter_modelreg.commands.model import CreateModel, DownloadModel
+    from jupyter_modelreg.commands.online import (
+        CreateOnlineDeployment,
+        CreateOnlineEndpoint,
+        DeleteOnlineEndpoint,
+        InvokeOnlineEndpoint,
+    )
+    from jupyter_modelreg.models import create_model, download_model
+    from jupyter_modelreg.online import create_deployment, create_endpoint, delete_endpoint, invoke_endpoint
+    from jupyter_modelreg.workspace import open_workspace
+
+    shared = {"catalog": str(tmp_path / "shared.sqlite"), "store": bucket.url}
+    one, two = (open_workspace({**shared, "home": str(tmp_path / name)}) for name in ("one", "two"))
+    Path("scale.txt").write_text("3")
+    Path("code").mkdir()
+    Path("code/score.py").write_text(_SCRIPT)
+    create_model(one, CreateModel(name="scaler", path="scale.txt"))
+
+    download_model(two, DownloadModel(name="scaler", label="latest", download_path="out"))
+    assert Path("out/scaler/scale.txt").read_text() == "3"
+    create_endpoint(two, CreateOnlineEndpoint(name="scale"))
+    try:
+        deployment = {"name": "blue", "endpoint_name": "scale", "model": "azureml:scaler:1", "scoring_script": "code/score.py"}
+        create_deployment(two, CreateOnlineDeployment(**deployment, all_traffic=True))
+        assert invoke_endpoint(two, InvokeOnlineEndpoint(name="scale", data='{"data": [1]}')).body == [3.0]
+    finally:
+        delete_endpoint(two, DeleteOnlineEndpoint(name="scale"))
+    assert create_model(two, CreateModel(name="scaler", path="scale.txt")).version == "2"
+    assert str(create_model(one, CreateModel(name="scaler", path="scale.txt")).version) == "3"
+
+
+def test_a_mended_store_is_verified_by_what_a_person_runs(bucket: Bucket, tmp_path: Path) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "MODELREG_STORE": bucket.url, "MODELREG_HOME": str(tmp_path / "one")}
+        return subprocess.run([sys.executable, "-m", "jupyter_modelreg", *words], env=environment, capture_output=True, text=True)
+
+    Path("weights.bin").write_bytes(b"right" * 1000)
+    assert run("model", "create", "--name", "m", "--path", "weights.bin").returncode == 0
+    far = open_at(bucket.url, tmp_path / "other")
+    far.far.put("blobs", next(iter(far.blobs())), b"wrong" * 1000)
+    told = run("store", "verify")
+    assert told.returncode != 0
+    assert "m:1" in told.stdout + told.stderr
+    assert run("store", "verify", "--repair-from", "cache").returncode == 0
+    told = run("store", "clean", "--grace", "0s", "-y")
+    assert (told.returncode, run("store", "verify").returncode) == (0, 0), told.stderr
