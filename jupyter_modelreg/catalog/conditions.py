@@ -153,7 +153,7 @@ class Conditions:
         if term.operator == "null":
             return f"{'' if term.is_negative else 'NOT '}EXISTS ({found})", [term.key]
         text, values = self._compared(value, term, version)
-        return f"EXISTS ({found} AND {text})", [term.key, *values]
+        return f"coalesce(EXISTS ({found} AND {text}), FALSE)", [term.key, *values]  # else PostgreSQL makes a join of it and sorts
 
     def _compared(self, column: str, term: Term, version: str) -> Sql:
         text, values = self._plain(column, term, version)
