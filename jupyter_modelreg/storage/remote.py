@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
 from contextlib import contextmanager, suppress
 
 from ..errors import Corrupted, NotFound
@@ -19,11 +18,11 @@ from .far import FarEnd, Patience, check_url
 from .local import GRACE_SECONDS, StoredTree, counter, is_digest
 from .parts import Slice, blobs_of, count_parts, parse_parts, slices_of
 from .slices import WHOLE_BYTES, FarLayout, is_cut
-from .transfers import RangeReader, Wanted, fetch_blobs, fetch_large, in_order, read_checked, run_all, send
+from .transfers import RangeReader, Wanted, fetch_blobs, fetch_large, in_order, read_checked, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 4 << 20  # a file up to here is read whole and checked; of a larger one what is asked for
 _TRIES = 3
-_PLACES = {"manifest": ("manifests", "parts"), "blob": ("blobs", "pieces")}
-_KINDS = {"manifests": "manifest", "parts": "manifest", "blobs": "blob", "pieces": "blob", "staging": "scratch"}
 
 
 def open_remote(url: str, cache: Cache, *, cache_bytes: int | None = None, patience: Patience = Patience()) -> RemoteStore:  # noqa: B008
@@ -345,47 +342,15 @@ class RemoteStore:
 
     def garbage(self, live: set[str], *, grace_seconds: float = GRACE_SECONDS) -> list[Garbage]:
         """Return what no live manifest needs and is older than the grace time, there and among private files here."""
-        horizon, needed, files = time.time() - grace_seconds, set(live), set[str]()
-        for names, digests in in_order(self._names_if_there, live):
-            needed |= names
-            files |= digests
-        listed = {folder: self.far.listed(folder) for folder in ("manifests", "parts", "blobs", "pieces", "staging")}
-        # What lies beside something goes with it; a kill may have left it alone, and pieces of what was cut always are.
-        apart = {"parts": listed["manifests"].keys(), "pieces": listed["blobs"].keys() | files}
-        found = [
-            Garbage(kind=kind, name=name, size_bytes=size)
-            for folder, kind in _KINDS.items()
-            for name, (size, changed) in listed[folder].items()
-            if name not in needed and changed < horizon and name not in apart.get(folder, ())
-        ]
-        here = self.cache.garbage(set(), grace_seconds=grace_seconds)
-        return found + [item for item in here if item.kind == "scratch"]
+        from .cleaning import find_garbage
 
-    def _names_if_there(self, digest: str) -> tuple[set[str], set[str]]:
-        """Return the names that a manifest relies on, and the digests of its files."""
-        try:
-            manifest = self.load_manifest(digest)
-        except NotFound:  # the name of a blob, or what `verify` complains of
-            return set(), set()
-        return self.names_of(manifest), {item.digest for item in manifest.files}
+        return find_garbage(self, live, grace_seconds)
 
     def remove(self, items: Iterable[Garbage]) -> int:
         """Remove garbage and return the bytes freed there."""
-        gone = list(items)
+        from .cleaning import remove_garbage
 
-        def removing(item: Garbage) -> Callable[[Callable[[int], None]], None]:
-            def work(tell: Callable[[int], None]) -> None:
-                for kind in _PLACES.get(item.kind, ()):  # a manifest goes before its parts: nobody finds one without them
-                    self.far.remove(kind, item.name)
-                if item.kind == "scratch" and not item.name.startswith("tmp/"):
-                    self.far.remove_staged(item.name)
-                tell(item.size_bytes)
-
-            return work
-
-        run_all(map(removing, gone), lambda _: None)
-        self.cache.remove([item for item in gone if item.kind in _PLACES or item.name.startswith("tmp/")])
-        return sum(item.size_bytes for item in gone)
+        return remove_garbage(self, list(items))
 
 
 def _wanted(files: list[ManifestFile], parts: Parts) -> dict[str, Wanted]:
