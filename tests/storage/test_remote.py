@@ -379,7 +379,7 @@ from jupyter_modelreg.workspace import open_workspace
 workspace = open_workspace({})
 for number in range(15):
     files = {f"{name}": b"%d" % name for name in range(4)}
-    model = register_model(workspace, Model(name=sys.argv[1], path="."), tree=GivenTree({**files, "own": sys.argv[1].encode() * number}))
+    model = register_model(workspace, Model(name="shared", path="."), tree=GivenTree({**files, "own": sys.argv[1].encode() * number}))
     if number < 14:
         workspace.catalog.delete_version(model.name, model.version)
     elif sys.argv[2:]:

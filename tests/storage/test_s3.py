@@ -424,6 +424,37 @@ print(open_store({bucket.url!r}, sys.argv[1]).import_tree(GivenTree(files)).dige
     assert set(store.blobs()) == store.names_of(manifest) - {manifest.digest}
 
 
+def test_a_forked_process_and_an_interrupted_one_end(line: Line, bucket: Bucket, tmp_path: Path) -> None:
+    program = f"""
+import os
+import sys
+from jupyter_modelreg.storage import open_store
+from jupyter_modelreg.testing.stores import GivenTree
+store = open_store({bucket.url!r}, sys.argv[1])
+manifest = store.import_tree(GivenTree({{"a": b"one"}}))
+child = os.fork()
+if child == 0:
+    os._exit(len(store.verify(manifest)))
+assert os.waitpid(child, 0)[1] == 0
+print("forked", flush=True)
+store.import_tree(GivenTree({{"big": os.urandom(1 << 20) * 300}}))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "ours")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"forked\n"
+        sent = line.sent_bytes
+        while line.sent_bytes < sent + 20 * MIB and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        before = time.monotonic()
+        said = process.communicate(timeout=60)[1].decode()
+        assert time.monotonic() - before < 20
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert not open_at(bucket.url, tmp_path / "other").far.listed("parts")
+
+
 def test_s3_is_imported_only_when_a_store_lies_there(tmp_path: Path) -> None:
     program = "import sys; from jupyter_modelreg import storage; storage.open_store(sys.argv[1], sys.argv[1]); print('s3fs' in sys.modules, 'fsspec' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True, text=True)
