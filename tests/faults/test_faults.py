@@ -65,7 +65,8 @@ def test_calls_that_fail_damage_nothing(folder: Path) -> None:
 def test_a_step_that_fails_leaves_the_old_state_and_the_next_try_works(folder: Path) -> None:
     counts = run(failing_steps, folder, 60, 10)
     assert counts.others["clean errors"] > 20
-    assert not [what for what in counts.others if what.startswith("raw")]
+    # What fails in the harness's own preparations is nobody's to translate.
+    assert not [what for what in counts.others if what.startswith("raw") and not what.endswith("in the harness")]
 
 
 def test_a_full_disk_damages_nothing(folder: Path) -> None:
