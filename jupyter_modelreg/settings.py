@@ -57,6 +57,7 @@ class Settings(Record):
 
 _PATHS = ("home", "catalog", "store")
 _OTHER_NAMES = {"url": "catalog"}
+_MAX_DIGITS = 20
 _SIZES = ("quota", "cache_limit", "mount_limit")
 _UNITS = {
     "": 1,
@@ -104,7 +105,7 @@ def parse_size(text: str) -> int:
     """
     number = text.strip().rstrip("BKMGTIbkmgti ")
     unit = text.strip()[len(number) :].strip().upper()
-    if not number.isascii() or not number.replace(".", "", 1).isdigit() or unit not in _UNITS:
+    if not number.isascii() or not number.replace(".", "", 1).isdigit() or unit not in _UNITS or len(number) > _MAX_DIGITS:
         raise InvalidInput(f'"{text[:40]}" is no size; write 20 GB, 512 MiB or a number of bytes.')
     return int(float(number) * _UNITS[unit])
 

@@ -189,15 +189,14 @@ class ModelOperations(_Operations):
         """
         from ..models import change_model, register_model
 
-        if model.name and model.version:
-            found = self._find(model.name, model.version)
-            if found and model.path in (None, found.path):
-                return change_model(
-                    self._workspace, found, {key: getattr(model, key) for key in ("description", "tags", "stage", "properties")}
-                )
-        if not model.path:
-            raise InvalidInput("A model needs a path.", key="path")
-        return register_model(self._workspace, model)
+        found = self._find(model.name, model.version) if model.name and model.version else None
+        if not found or model.path not in (None, found.path):
+            if not model.path:
+                raise InvalidInput("A model needs a path.", key="path")
+            made = register_model(self._workspace, model)  # which refuses other content for a version that exists
+            if not found:
+                return made
+        return change_model(self._workspace, found, {key: getattr(model, key) for key in ("description", "tags", "stage", "properties")})
 
     def _find(self, name: str, version: str) -> Model | None:
         try:
