@@ -46,11 +46,15 @@ def run(folder: Path, rounds: int, seed: int) -> Counts:
 
 
 def _seconds_of(registry: Registry, work: Work, version: str) -> float:
+    """Return the shorter of two tries: the first one imports, and a kill that comes after the end is none."""
     target = registry.folder / version / f"{NAME}-{version}.modelreg" if work is _import else registry.folder / "target"
-    start = time.monotonic()
-    ask(lambda: work(registry, version, target))
-    shutil.rmtree(registry.folder / "target", ignore_errors=True)
-    return time.monotonic() - start
+    tries = []
+    for _ in range(2):
+        start = time.monotonic()
+        ask(lambda: work(registry, version, target))
+        tries.append(time.monotonic() - start)
+        shutil.rmtree(registry.folder / "target", ignore_errors=True)
+    return min(tries)
 
 
 def _download(registry: Registry, version: str, target: Path) -> str:
