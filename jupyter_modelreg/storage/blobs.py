@@ -466,12 +466,17 @@ def _copy_and_hash_large(
     hasher, done = blake3(), 0
     hashing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as thread:
-        while done <= size and (copied := _copy_step(source, target, done)):
+        while done <= size:
+            is_hole = _hole_bytes(source, done) >= STEP_BYTES
+            copied = _leave_hole(target, done) if is_hole else _copy_step(source, target, done)
+            if copied == 0:
+                break
             if is_durable:
                 _start_writing(target, done, copied)
             if len(hashing) == STEPS_AHEAD:
                 hashing.popleft().result()
-            hashing.append(thread.submit(_hash_range, hasher, beside, target, done, copied))
+            hash_step = _hash_hole if is_hole else _hash_range
+            hashing.append(thread.submit(hash_step, hasher, beside, target, done, copied))
             done += copied
             advance(copied)
         for step in hashing:
@@ -480,11 +485,7 @@ def _copy_and_hash_large(
 
 
 def _copy_step(source: int, target: int, offset: int) -> int:
-    """Copy one step, in the kernel where it can; return the bytes copied, 0 at the end of the file. Holes stay holes."""
-    hole = _hole_bytes(source, offset)
-    if hole >= STEP_BYTES:
-        os.ftruncate(target, offset + STEP_BYTES)
-        return STEP_BYTES
+    """Copy one step, in the kernel where it can; return the bytes copied, 0 at the end of the file."""
     done = 0
     while done < STEP_BYTES:
         try:
@@ -500,6 +501,12 @@ def _copy_step(source: int, target: int, offset: int) -> int:
     return done
 
 
+def _leave_hole(target: int, offset: int) -> int:
+    """Make a file one step longer by nothing but zeros, which take no space."""
+    os.ftruncate(target, offset + STEP_BYTES)
+    return STEP_BYTES
+
+
 def _hole_bytes(source: int, offset: int) -> int:
     """Return how far from here on a file holds nothing but a hole; 0 where the system does not say."""
     if not hasattr(os, "SEEK_DATA"):
@@ -508,6 +515,18 @@ def _hole_bytes(source: int, offset: int) -> int:
         return os.lseek(source, offset, os.SEEK_DATA) - offset
     except OSError as error:  # ENXIO: nothing but a hole, or the end
         return max(0, os.fstat(source).st_size - offset) if error.errno == errno.ENXIO else 0
+
+
+def data_bytes(path: str, size: int) -> int:
+    """Return how much of a file of `size` bytes is no hole. What it takes on disk does not say: that of a young file is not yet decided."""
+    handle, at, found = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), 0, 0
+    try:
+        while (at := at + _hole_bytes(handle, at)) < size:
+            end = os.lseek(handle, at, os.SEEK_HOLE) if hasattr(os, "SEEK_HOLE") else size
+            found, at = found + end - at, end
+    finally:
+        os.close(handle)
+    return found
 
 
 def _copy_in_kernel(source: int, target: int, count: int, offset: int) -> int:
@@ -524,6 +543,14 @@ def _hash_range(hasher: blake3, beside: Hasher | None, handle: int, offset: int,
         hasher.update(view)
         if beside:
             beside.update(view)
+
+
+def _hash_hole(hasher: blake3, beside: Hasher | None, _handle: int, _offset: int, size: int) -> None:
+    """Hash zeros from one place in memory: to read a hole would fill memory with them."""
+    zeros = bytes(size)
+    hasher.update(zeros)
+    if beside:
+        beside.update(zeros)
 
 
 def _start_writing(handle: int, offset: int, size: int) -> None:

@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from ..errors import Conflict
 from ..trees import Manifest, ManifestFile
-from .blobs import PACK_STEP_BYTES
+from .blobs import PACK_STEP_BYTES, data_bytes
 from .cutting import CUT_FROM_BYTES, stage_pieces
 from .extents import can_clone, whole_blocks
 from .local import canonical
@@ -166,8 +166,15 @@ class Keeping:
 
     def _bytes_needed(self, item: TreeFile) -> int:
         """Return what a new file takes on disk: nothing where it is linked, no holes where it has some."""
-        status = self._statuses.get(item.path)
-        return 0 if self._is_linked else min(item.size_bytes, status.st_blocks * 512) if status else item.size_bytes
+        status, local = self._statuses.get(item.path), self._tree.local_path(item.path)
+        if self._is_linked:
+            return 0
+        if status is None or local is None or status.st_blocks * 512 >= item.size_bytes:
+            return item.size_bytes
+        try:
+            return data_bytes(local, item.size_bytes)
+        except OSError:  # opening it will say what is wrong
+            return item.size_bytes
 
     # --- what is new --------------------------------------------------------------------------------------------------
 

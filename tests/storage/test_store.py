@@ -5,16 +5,19 @@ from __future__ import annotations
 import gc
 import os
 import stat
+import tempfile
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from blake3 import blake3
 
-from jupyter_modelreg.errors import Conflict, Corrupted, InvalidInput, NotFound
+from jupyter_modelreg.errors import Conflict, Corrupted, InvalidInput, NotFound, Refused, Unavailable
 from jupyter_modelreg.sources.local import open_local
 from jupyter_modelreg.storage import LocalStore, open_store
+from jupyter_modelreg.storage.blobs import data_bytes, hash_file
 from jupyter_modelreg.testing.stores import GivenTree
 from jupyter_modelreg.trees import Manifest, ManifestFile, TreeFile, read_bytes
 
@@ -225,6 +228,127 @@ def test_no_descriptor_is_left_open(store: LocalStore, make_tree: MakeTree, tmp_
         with pytest.raises(NotFound):
             store.load_manifest("0" * 64)
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+# --- room, holes, links -----------------------------------------------------------------------------------------------
+
+
+def test_a_quota_is_looked_at_before_a_byte_is_copied(root: Path, make_tree: MakeTree) -> None:
+    store = LocalStore(str(root), quota_bytes=1000)
+    first = store.import_tree(make_tree({"a": bytes(600)}))
+    held: list[set[str]] = []
+    with pytest.raises(Refused, match=r"^model needs 600 B; the store has 600 B of its quota of 1.0 kB\. .*; nothing was registered\.$"):
+        store.import_tree(GivenTree({"b": b"x" * 600}), hold=held.append)
+    assert held == below(root, "tmp") == []
+    assert len(below(root, "blobs")) == 1
+    assert store.import_tree(GivenTree({"c": b"x" * 400})).size_bytes == 400
+    assert store.verify(first) == []
+
+
+def test_what_is_there_already_counts_for_no_quota(root: Path, make_tree: MakeTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jupyter_modelreg.storage.index.RESTED_NS", 0)
+    manifest = LocalStore(str(root)).import_tree(make_tree({"a": bytes(600)}))
+    assert LocalStore(str(root), quota_bytes=700).import_tree(make_tree({})) == manifest
+
+
+def test_a_file_larger_than_the_disk_is_said_so_before_a_byte_is_copied(store: LocalStore, root: Path) -> None:
+    class Endless(GivenTree):
+        def files(self) -> list[TreeFile]:
+            return [TreeFile(path="a", size_bytes=1 << 60)]
+
+        def open(self, path: str) -> BinaryIO:
+            raise AssertionError("it was read")
+
+    with pytest.raises(Unavailable, match=r"^model needs 1152921\.5 TB, and the disk of .*/store has .* left; nothing was registered"):
+        store.import_tree(Endless({}))
+    assert below(root, "tmp") == []
+
+
+def test_only_what_is_no_hole_needs_room(tmp_path: Path) -> None:
+    (tmp_path / "young.bin").write_bytes(bytes(3 << 20))  # whose place on disk may not be decided yet
+    with open(tmp_path / "sparse.bin", "wb") as stream:
+        stream.truncate(64 << 20)
+        stream.seek(32 << 20)
+        stream.write(os.urandom(1 << 20))
+    if os.stat(tmp_path / "sparse.bin").st_blocks > 10_000:
+        pytest.skip("this file system keeps no holes")
+    assert data_bytes(str(tmp_path / "young.bin"), 3 << 20) == 3 << 20
+    assert data_bytes(str(tmp_path / "sparse.bin"), 64 << 20) == 1 << 20
+
+
+def test_relaxed_durability_flushes_nothing_and_keeps_everything(root: Path, make_tree: MakeTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    root.mkdir(parents=True)
+    LocalStore(str(root)).import_tree(GivenTree({"makes": b"the folders"}))
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    monkeypatch.setattr("jupyter_modelreg.storage.blobs._sync_file_system", lambda name: flushed.append(1))
+    store = LocalStore(str(root), flushes=False)
+    for files in (FILES, {f"{number}": os.urandom(2000) for number in range(40)}, {"large": bytes(9 << 20)}):
+        assert store.verify(store.import_tree(make_tree(files))) == []
+    assert flushed == []
+
+
+def test_holes_stay_holes(store: LocalStore, tmp_path: Path) -> None:
+    with open(tmp_path / "sparse.bin", "wb") as stream:
+        stream.truncate(1 << 30)
+        stream.seek(700 << 20)
+        stream.write(os.urandom(1 << 20))
+    if os.stat(tmp_path / "sparse.bin").st_blocks > 10_000:
+        pytest.skip("this file system keeps no holes")
+    manifest = store.import_tree(open_local(str(tmp_path / "sparse.bin")))
+    blob = store.blob_path(manifest.files[0].digest)
+    assert manifest.files[0].digest == hash_file(str(tmp_path / "sparse.bin"))
+    assert os.stat(blob).st_size == 1 << 30
+    store.checkout(manifest, str(tmp_path / "out"))
+    for path in (blob, str(tmp_path / "out" / "sparse.bin")):
+        assert os.stat(path).st_blocks * 512 < 8 << 20
+
+
+def test_a_linked_file_is_the_blob(store: LocalStore, make_tree: MakeTree, tmp_path: Path) -> None:
+    manifest = store.import_tree(make_tree({"a": b"one", "w.bin": bytes(5 << 20)}), is_linked=True)
+    for item in manifest.files:
+        local = tmp_path / "model" / item.path
+        assert os.path.samefile(local, store.blob_path(item.digest))
+        assert stat.S_IMODE(local.stat().st_mode) == 0o444
+    assert store.verify(manifest) == []
+    assert store.import_tree(make_tree({}), is_linked=True) == manifest
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="/dev/shm is no other disk here")
+def test_a_file_on_another_disk_cannot_be_linked_and_says_so(store: LocalStore, root: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        Path(folder, "m.bin").write_bytes(b"x")
+        with pytest.raises(
+            InvalidInput, match=r"m\.bin cannot be linked into .*: Invalid cross-device link\. Copy it: leave out --transfer\."
+        ):
+            store.import_tree(open_local(f"{folder}/m.bin"), is_linked=True)
+    assert below(root, "blobs") == below(root, "tmp") == []
+
+
+def test_a_name_that_somebody_else_has_just_given_is_flushed_too(
+    store: LocalStore, root: Path, make_tree: MakeTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be another process that has not come to flushing it."""
+    monkeypatch.setattr("jupyter_modelreg.storage.index.RESTED_NS", 0)
+    manifest = store.import_tree(make_tree({"a": b"one"}))
+    for folder in (root.parent, root, *(path for path in root.rglob("*") if path.is_dir())):
+        os.utime(folder, (1, 1))
+    fresh = Path(store.blob_path(manifest.files[0].digest)).parent
+    os.utime(fresh)
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.readlink(f"/proc/self/fd/{handle}")))
+    assert store.import_tree(make_tree({})) == manifest
+    assert flushed == [str(fresh)]
+
+
+def test_names_in_any_script_are_kept_byte_for_byte(store: LocalStore, make_tree: MakeTree, tmp_path: Path) -> None:
+    files = {
+        f"{name}/{name}.bin": name.encode() for name in ("模型", "модель", "نموذج", "मॉडल", "🙂", "a b'c\"d", " ", "n\u0303", "\u00f1")
+    }
+    manifest = store.import_tree(make_tree(files))
+    store.checkout(manifest, str(tmp_path / "out"))
+    for folder in (Path(store.view(manifest)) / "model", tmp_path / "out" / "model"):
+        assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
