@@ -14,12 +14,15 @@ from .errors import Corrupted, InvalidInput, ModelRegistryError, NotFound, Unava
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import TypeVar
 
     from .commands.store import CleanStore, ShowStoreStats, VerifyStore
     from .storage import Garbage, Store
     from .trees import Manifest
     from .workspace import Workspace
+
+    Answer = TypeVar("Answer")
 
 BATCH = 1000  # names that are doomed together: a registration that needs one of them waits that long
 READERS = 4
@@ -366,23 +369,25 @@ class _Plan:
         return self.answer(gone)
 
     def _remove(self, batch: list[Garbage], *, takes_over: bool) -> list[Garbage]:
-        identifier, chosen = self._doom([item.name for item in batch], takes_over=takes_over)
+        names = [item.name for item in batch]
+        identifier, chosen = self._written(lambda: self._catalog.doom(names, self._live, self._names_of, takes_over=takes_over))
         gone = [item for item in batch if item.name in chosen]
         try:
             self._store.remove(gone)
         finally:
-            self._catalog.forget_doomed(identifier)  # what is still there is whole
+            self._written(lambda: self._catalog.forget_doomed(identifier))  # what is still there is whole
         return gone
 
-    def _doom(self, names: list[str], *, takes_over: bool) -> tuple[str, set[str]]:
+    def _written(self, write: Callable[[], Answer]) -> Answer:
+        """Write to the catalog, on a full disk into the room that is kept for this."""
         from .catalog.sqlite import give_reserve
 
         try:
-            return self._catalog.doom(names, self._live, self._names_of, takes_over=takes_over)
+            return write()
         except Unavailable:
             if not give_reserve(self._place):
                 raise
-            return self._catalog.doom(names, self._live, self._names_of, takes_over=takes_over)
+            return write()
 
     def _names_of(self, digest: str) -> set[str]:
         return self._store.names_of(self._store.load_manifest(digest))
