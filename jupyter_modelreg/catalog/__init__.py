@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..entities.model import Model
 from ..errors import Conflict, InvalidInput, NotFound, nearest
-from .database import utc_now
+from .database import at_one_moment, utc_now
 from .endpoints import Endpoints
 from .pins import Pins
 from .search import LIST_COLUMNS, NOT_DELETED, Search, model_of
@@ -170,6 +170,7 @@ class Catalog(Endpoints, Pins, Search):
             if self._existing(transaction, model_id, number) is None:
                 return number
 
+    @at_one_moment
     def get_version(self, name: str, version: str | None = None, label: str | None = None) -> Model:
         """Return one version in full; the one created last when neither version nor label is given.
 

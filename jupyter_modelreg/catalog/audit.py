@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import InvalidInput
-from .database import Part, utc_now
+from .database import Part, at_one_moment, utc_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Audit(Part):
         rows = self.rows(f"SELECT {_COLUMNS} FROM audit {where} ORDER BY number DESC LIMIT ?", [*values, limit])  # noqa: S608
         return [AuditRow(number=row[0], at=row[1], actor=row[2], action=row[3], subject=row[4], digest=row[5]) for row in rows]
 
+    @at_one_moment
     def broken_audit(self) -> int | None:
         """Return the number of the first row that was edited, or behind which one is missing; None when all is well."""
         before, after = "", None
@@ -45,6 +46,7 @@ class Audit(Part):
         number, last = self.rows("SELECT number, chain FROM change")[0]
         return None if last == before and after in (None, number + 1) else after or number
 
+    @at_one_moment
     def edited_versions(self) -> list[str]:
         """Return the references of versions that name other content than was recorded when they were made."""
         query = """

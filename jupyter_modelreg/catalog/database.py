@@ -5,13 +5,18 @@ Booleans are integers, marks are ``?``, a fresh key comes back by ``RETURNING``,
 
 from __future__ import annotations
 
+import functools
+
 from ..errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeVar
+
+    Answer = TypeVar("Answer")
+    Method = TypeVar("Method", bound=Callable[..., Any])
 
     class Rows(Protocol):
         """What a statement answers."""
@@ -56,6 +61,16 @@ if TYPE_CHECKING:
             """
             ...
 
+        def at_one_moment(self, read: Callable[[], Answer]) -> Answer:
+            """Call what asks several queries; none of them sees what another process changes meanwhile. It may be called again.
+
+            Raises
+            ------
+            Unavailable
+                If the database cannot be reached or read.
+            """
+            ...
+
         def writing(self, *, is_durable: bool = True) -> AbstractContextManager[Transaction]:
             """Give a transaction that begins when every other writer is done: all of it or nothing.
 
@@ -87,6 +102,16 @@ class Part:
 
     def _row(self, query: str, values: Sequence[Any] = ()) -> Any:
         return next(iter(self._database.rows(query, values)), None)
+
+
+def at_one_moment(method: Method) -> Method:
+    """Let a method of a catalog see one state of it, however many queries it asks."""
+
+    @functools.wraps(method)
+    def whole(self: Part, *values: Any, **named: Any) -> Any:
+        return self._database.at_one_moment(lambda: method(self, *values, **named))
+
+    return whole  # type: ignore[return-value]
 
 
 def check_text(values: Sequence[Any]) -> None:

@@ -77,6 +77,19 @@ class PostgresDatabase:
         open_now: Connection | None = getattr(self._local, "connection", None)
         return self._retried(lambda: self._read(query, values)) if open_now is None else list(_run(open_now, query, values).fetchall())
 
+    def at_one_moment(self, read: Callable[[], Answer]) -> Answer:
+        """Call what asks several queries; see :class:`Database`."""
+        is_open = getattr(self._local, "connection", None) is not None
+        return read() if is_open else self._retried(lambda: self._read_at_one_moment(read))
+
+    def _read_at_one_moment(self, read: Callable[[], Answer]) -> Answer:
+        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as connection:
+            self._local.connection = connection
+            try:
+                return read()
+            finally:
+                self._local.connection = None
+
     @contextmanager
     def writing(self, *, is_durable: bool = True) -> Iterator[_Transaction]:
         """Give one write transaction; see :class:`Database`."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from ..entities.model import CreationContext, Model
 from ..errors import InvalidInput
 from .conditions import COLUMNS, VERSION_KEY, Conditions, Order, Term
-from .database import Part
+from .database import Part, at_one_moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Page(list[Model]):
 class Search(Part):
     """The catalog's lists of versions."""
 
+    @at_one_moment
     def list_models(
         self,
         *,

@@ -19,8 +19,10 @@ from .database import BUSY, BUSY_SECONDS, check_text, no_unicode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any, TypeVar
+
+    Answer = TypeVar("Answer")
 
 LAYOUT = 2  # of the tables; schema.MIGRATIONS has as many steps
 RESERVE_BYTES = 256 << 10
@@ -59,20 +61,44 @@ class SqliteDatabase:
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Answer a query; see :class:`Database`."""
-        if self._is_far:
-            self._check_readable()
+        connection = self._to_read
+        if connection is None:
             return self._rows_at_rest(query, values)
         try:
             check_text(values)
-            return self.connection.execute(query, values).fetchall()
-        except Unavailable:
-            if not self._is_at_rest():
-                raise
-            return self._rows_at_rest(query, values)
+            return connection.execute(query, values).fetchall()
         except (sqlite3.Error, UnicodeError) as error:
             if self._is_too_new and "no such" in str(error):
                 raise self._too_new() from None
             raise _translated(error, self.place) from None
+
+    def at_one_moment(self, read: Callable[[], Answer]) -> Answer:
+        """Call what asks several queries; see :class:`Database`."""
+        connection = self._to_read
+        if connection is None or connection.in_transaction:
+            return read()
+        try:
+            connection.execute("BEGIN")
+            try:
+                return read()
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")  # nothing was written
+        except sqlite3.Error as error:
+            raise _translated(error, self.place) from None
+
+    @property
+    def _to_read(self) -> sqlite3.Connection | None:
+        """This thread's connection; None where only a catalog at rest can be read, in which nothing changes."""
+        if self._is_far:
+            self._check_readable()
+            return None
+        try:
+            return self.connection
+        except Unavailable:
+            if not self._is_at_rest():
+                raise
+            return None
 
     @contextmanager
     def writing(self, *, is_durable: bool = True) -> Iterator[_Transaction]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import secrets
 import time
@@ -463,7 +464,7 @@ def _copy_and_hash_large(
     """Copy in steps while a thread hashes the pages that were written."""
     from concurrent.futures import ThreadPoolExecutor
 
-    hasher, done = blake3(), 0
+    hasher, done, room = blake3(), 0, memoryview(bytearray(STEP_BYTES))
     hashing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as thread:
         while done <= size:
@@ -475,8 +476,8 @@ def _copy_and_hash_large(
                 _start_writing(target, done, copied)
             if len(hashing) == STEPS_AHEAD:
                 hashing.popleft().result()
-            hash_step = _hash_hole if is_hole else _hash_range
-            hashing.append(thread.submit(hash_step, hasher, beside, target, done, copied))
+            hash_step = functools.partial(_hash_hole, copied) if is_hole else functools.partial(_hash_range, target, done, copied, room)
+            hashing.append(thread.submit(hash_step, hasher, beside))
             done += copied
             advance(copied)
         for step in hashing:
@@ -535,17 +536,17 @@ def _copy_in_kernel(source: int, target: int, count: int, offset: int) -> int:
     return os.copy_file_range(source, target, count, offset, offset)
 
 
-def _hash_range(hasher: blake3, beside: Hasher | None, handle: int, offset: int, size: int) -> None:
-    import mmap
-
-    # blake3 releases the interpreter's lock, so the next step is copied meanwhile.
-    with mmap.mmap(handle, size, access=mmap.ACCESS_READ, offset=offset) as view:
-        hasher.update(view)
+def _hash_range(handle: int, offset: int, size: int, room: memoryview, hasher: blake3, beside: Hasher | None) -> None:
+    """Hash a part of an open file. Reading into one small room is quicker than mapping: no page is new to the process."""
+    done = 0
+    while done < size and (count := os.preadv(handle, [room[: size - done]], offset + done)):
+        hasher.update(room[:count])  # blake3 releases the interpreter's lock, so the next step is copied meanwhile
         if beside:
-            beside.update(view)
+            beside.update(room[:count])
+        done += count
 
 
-def _hash_hole(hasher: blake3, beside: Hasher | None, _handle: int, _offset: int, size: int) -> None:
+def _hash_hole(size: int, hasher: blake3, beside: Hasher | None) -> None:
     """Hash zeros from one place in memory: to read a hole would fill memory with them."""
     zeros = bytes(size)
     hasher.update(zeros)

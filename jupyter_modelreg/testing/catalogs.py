@@ -598,6 +598,33 @@ class CatalogSuite:
         thread.join()
         assert names(catalog.list_models(name="churn")) == ["churn:2", "churn:1"]
 
+    @pytest.mark.parametrize(
+        "read",
+        [
+            lambda catalog: [(item.version, item.tags) for item in catalog.list_models(name="churn", tags={"stage": ""})],
+            lambda catalog: [(item.version, item.tags) for item in [catalog.get_version("churn", "1")]],
+            lambda catalog: (catalog.broken_audit(), catalog.edited_versions()),
+        ],
+        ids=["list", "show", "audit"],
+    )
+    def test_a_reader_sees_one_moment(self, catalog: Catalog, read: Callable[[Catalog], object], monkeypatch: pytest.MonkeyPatch) -> None:
+        create(catalog, "churn", tags={"stage": "prod"})
+        expected, ask, changes = read(catalog), catalog._database.rows, [lambda: catalog.delete_version("churn", "1")]
+
+        def rows(*query: Any) -> list[Any]:
+            found = ask(*query)
+            if changes:
+                thread = threading.Thread(target=changes.pop())
+                thread.start()
+                thread.join()
+            return found
+
+        monkeypatch.setattr(catalog._database, "rows", rows)
+        assert read(catalog) == expected
+        assert not changes
+        with pytest.raises(NotFound):
+            catalog.get_version("churn", "1")
+
 
 def names(models: list[Model]) -> list[str]:
     """Return the references of models."""
