@@ -40,7 +40,9 @@ if TYPE_CHECKING:
         def update(self, data: ReadableBuffer, /) -> object: ...
 
 
-STEP_BYTES = 2 << 20  # what is hashed is still in the processor's cache from being copied
+STEP_BYTES = 8 << 20
+HOLE_BYTES = 2 << 20  # a smaller hole is written as zeros
+ROOM_BYTES = 1 << 20
 SMALL_BYTES = 4 << 20
 PACK_STEP_BYTES = 2 << 20
 STEPS_AHEAD = 4  # so that on a busy machine neither thread waits for each step of the other
@@ -342,7 +344,7 @@ def hash_beside(handle: int, size: int, beside: Hasher) -> str:
 
     hasher, done = blake3(max_threads=_threads), 0
     while done < size <= os.fstat(handle).st_size:  # one that shrinks is told by its length
-        step = size - done if beside.is_over else min(4 * STEP_BYTES, size - done)
+        step = size - done if beside.is_over else min(STEP_BYTES, size - done)
         with mmap.mmap(handle, step, access=mmap.ACCESS_READ, offset=done) as view:
             hasher.update(view)
             beside.update(view)
@@ -464,12 +466,15 @@ def _copy_and_hash_large(
     """Copy in steps while a thread hashes the pages that were written."""
     from concurrent.futures import ThreadPoolExecutor
 
-    hasher, done, room = blake3(), 0, memoryview(bytearray(STEP_BYTES))
+    hasher, done, room = blake3(), 0, memoryview(bytearray(ROOM_BYTES))
     hashing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as thread:
         while done <= size:
-            is_hole = _hole_bytes(source, done) >= STEP_BYTES
-            copied = _leave_hole(target, done) if is_hole else _copy_step(source, target, done)
+            hole = _hole_bytes(source, done)
+            is_hole = hole >= HOLE_BYTES
+            copied = (
+                _leave_hole(target, done, hole) if is_hole else _copy_step(source, target, done, _until_hole(source, done + hole) - done)
+            )
             if copied == 0:
                 break
             if is_durable:
@@ -485,16 +490,16 @@ def _copy_and_hash_large(
     return hasher.hexdigest(), done
 
 
-def _copy_step(source: int, target: int, offset: int) -> int:
+def _copy_step(source: int, target: int, offset: int, limit: int) -> int:
     """Copy one step, in the kernel where it can; return the bytes copied, 0 at the end of the file."""
-    done = 0
-    while done < STEP_BYTES:
+    done, limit = 0, min(limit, STEP_BYTES)
+    while done < limit:
         try:
-            count = _copy_in_kernel(source, target, STEP_BYTES - done, offset + done)
+            count = _copy_in_kernel(source, target, limit - done, offset + done)
         except OSError as error:
             if error.errno not in _NO_KERNEL_COPY:
                 raise
-            data = os.pread(source, SMALL_BYTES, offset + done)
+            data = os.pread(source, min(SMALL_BYTES, limit - done), offset + done)
             count = os.pwrite(target, data, offset + done) if data else 0
         if count == 0:
             break
@@ -502,10 +507,11 @@ def _copy_step(source: int, target: int, offset: int) -> int:
     return done
 
 
-def _leave_hole(target: int, offset: int) -> int:
-    """Make a file one step longer by nothing but zeros, which take no space."""
-    os.ftruncate(target, offset + STEP_BYTES)
-    return STEP_BYTES
+def _leave_hole(target: int, offset: int, size: int) -> int:
+    """Make a file longer, by a step at most, with nothing but zeros, which take no space."""
+    step = min(size, STEP_BYTES)
+    os.ftruncate(target, offset + step)
+    return step
 
 
 def _hole_bytes(source: int, offset: int) -> int:
@@ -516,6 +522,14 @@ def _hole_bytes(source: int, offset: int) -> int:
         return os.lseek(source, offset, os.SEEK_DATA) - offset
     except OSError as error:  # ENXIO: nothing but a hole, or the end
         return max(0, os.fstat(source).st_size - offset) if error.errno == errno.ENXIO else 0
+
+
+def _until_hole(source: int, offset: int) -> int:
+    """Return where the next hole of a file begins; a step on at the end of it and where the system does not say."""
+    try:
+        return os.lseek(source, offset, os.SEEK_HOLE) if hasattr(os, "SEEK_HOLE") else offset + STEP_BYTES
+    except OSError:
+        return offset + STEP_BYTES
 
 
 def data_bytes(path: str, size: int) -> int:
