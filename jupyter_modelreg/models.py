@@ -234,16 +234,15 @@ def _stored_path(manifest: Manifest) -> str:
 @contextmanager
 def _imported(workspace: Workspace, tree: Tree, *, is_linked: bool = False) -> Iterator[tuple[Manifest, str]]:
     """Keep a tree's files, pinned against every clean-up until the version is recorded or the registration failed."""
-    pins: list[str] = []
+    from .catalog.pins import Holding
+
+    hold = Holding(workspace.catalog)
     try:
-        manifest = workspace.store.import_tree(
-            tree, workspace.progress, hold=lambda names: pins.append(workspace.catalog.pin(names)), is_linked=is_linked
-        )
-        yield manifest, pins[0]
+        manifest = workspace.store.import_tree(tree, workspace.progress, hold=hold, is_linked=is_linked)
+        yield manifest, hold.pin
     except BaseException:
-        for pin in pins:
-            with suppress(ModelRegistryError):  # the first error is the one to say; a pin that stays goes with its process
-                workspace.catalog.unpin(pin)
+        with suppress(ModelRegistryError):  # the first error is the one to say; a pin that stays goes with its process
+            hold.let_go()
         raise
 
 

@@ -140,8 +140,10 @@ class _Inspection:
     """One look at everything. `far` is the store without what this machine keeps of it."""
 
     def __init__(self, workspace: Workspace, far: Store, share: float) -> None:
+        from .settings import hide_password
+
         self._catalog, self._store, self._share, self._progress = workspace.catalog, workspace.store, share, workspace.progress
-        self._far = far
+        self._far, self._place = far, hide_password(workspace.settings.catalog)
         self.references = {reference: (digest, size) for reference, digest, size in self._catalog.kept_versions()}
         self._users: dict[str, list[str]] = {}  # digest -> references
         for reference, (digest, _) in self.references.items():
@@ -150,8 +152,9 @@ class _Inspection:
 
     def run(self) -> list[Damage]:
         """Return what is wrong, the widest first: the catalog's records, manifests, blobs, then how files lie in them."""
-        audit = self._catalog.broken_audit()
-        damages = [] if audit is None else [Damage(kind="audit", name=str(audit), problem="the record of changes was edited or cut here")]
+        torn, audit = self._catalog.damage(), self._catalog.broken_audit()
+        damages = [] if torn is None else [Damage(kind="catalog", name=self._place, problem=f"{torn}; restore it from a copy")]
+        damages += [] if audit is None else [Damage(kind="audit", name=str(audit), problem="the record of changes was edited or cut here")]
         edited = "it names other content than when it was made"
         damages += [
             Damage(kind="catalog", name=self.references[reference][0], problem=edited, versions=[reference])
@@ -295,13 +298,13 @@ def _mend(workspace: Workspace, damages: list[Damage], sources: list[Store]) -> 
 
 def _copy(workspace: Workspace, source: Store, digest: str) -> str:
     """Keep a version's content again, held against every clean-up meanwhile; return the digest of what was there."""
-    pins: list[str] = []
+    from .catalog.pins import Holding
+
+    hold = Holding(workspace.catalog)
     try:
-        tree = source.open_tree(source.load_manifest(digest))
-        return workspace.store.import_tree(tree, workspace.progress, hold=lambda names: pins.append(workspace.catalog.pin(names))).digest
+        return workspace.store.import_tree(source.open_tree(source.load_manifest(digest)), workspace.progress, hold=hold).digest
     finally:
-        for pin in pins:
-            workspace.catalog.unpin(pin)
+        hold.let_go()
 
 
 # --- what may go --------------------------------------------------------------------------------------------------------
@@ -336,15 +339,17 @@ class _Plan:
         self._catalog, self._store, self._progress = workspace.catalog, workspace.store, workspace.progress
         self._place = workspace.settings.catalog
         grace_seconds = parse_duration(grace)
-        self._live = self._catalog.live_digests()
-        for digest in self._live:
+        self._since, live = self._catalog.last_version(), self._catalog.live_digests()
+        for digest in live:
             self._check(digest)
-        self.garbage: list[Garbage] = list(self._store.garbage(self._live, grace_seconds=grace_seconds))
+        self.garbage: list[Garbage] = list(self._store.garbage(live, grace_seconds=grace_seconds))
 
     def _check(self, digest: str) -> None:
         try:
             self._store.load_manifest(digest)
         except NotFound as error:
+            if digest not in self._catalog.live_digests():  # deleted, and cleaned up by another, a moment ago
+                return
             raise Corrupted(
                 f"{error.message} Nobody knows which files its versions need, so nothing is removed: modelreg store verify names them "
                 "and mends it, or delete them."
@@ -370,7 +375,7 @@ class _Plan:
 
     def _remove(self, batch: list[Garbage], *, takes_over: bool) -> list[Garbage]:
         names = [item.name for item in batch]
-        identifier, chosen = self._written(lambda: self._catalog.doom(names, self._live, self._names_of, takes_over=takes_over))
+        identifier, chosen = self._written(lambda: self._catalog.doom(names, self._since, self._names_of, takes_over=takes_over))
         gone = [item for item in batch if item.name in chosen]
         try:
             self._store.remove(gone)

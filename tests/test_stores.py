@@ -24,7 +24,7 @@ from jupyter_modelreg.doors.cli import main
 from jupyter_modelreg.doors.display import to_text
 from jupyter_modelreg.entities.answers import Damage, Verification
 from jupyter_modelreg.entities.model import Model
-from jupyter_modelreg.errors import Corrupted, InvalidInput
+from jupyter_modelreg.errors import Corrupted, InvalidInput, ModelRegistryError
 from jupyter_modelreg.models import create_model, delete_model
 from jupyter_modelreg.workspace import Workspace, open_workspace
 
@@ -199,6 +199,27 @@ class TestVerify:
         found = verify(churn, repair_from=str(twin))
         assert [(item.kind, item.versions, item.is_mended) for item in found.damages] == [("catalog", ["churn:1"], False)]
 
+    def test_an_index_of_the_catalog_that_leads_to_another_row_is_named(self, churn: Workspace) -> None:
+        first, second = (churn.catalog.get_version("churn", version).digest for version in ("1", "2"))
+        with sqlite3.connect(churn.settings.catalog) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_version_1'").fetchone()[0]
+            size = connection.execute("PRAGMA page_size").fetchone()[0]
+        connection.close()
+        path = Path(churn.settings.catalog)
+        sound = path.read_bytes()
+        for place in range(page * size - 60, page * size):  # where the first rows of a page lie
+            path.write_bytes(sound[:place] + bytes([sound[place] ^ 3]) + sound[place + 1 :])
+            with suppress(ModelRegistryError):
+                if open_workspace().catalog.get_version("churn", "2").digest == first != second:
+                    break
+        else:
+            pytest.fail("no bit leads to another row")
+        damages = verify(open_workspace()).damages
+        assert damages[0].kind == "catalog"
+        assert damages[0].name == churn.settings.catalog
+        assert "index" in damages[0].problem
+
     def test_a_record_of_changes_that_was_edited_is_named(self, churn: Workspace) -> None:
         with sqlite3.connect(churn.settings.catalog) as connection:
             connection.execute("UPDATE audit SET actor = 'nobody' WHERE number = 2")
@@ -295,6 +316,18 @@ class TestClean:
         assert done.size_bytes > 0
         assert verify(churn).to_dict()["blobs"] == 2
         assert clean(churn).to_dict() == {"size_bytes": 0, "files": 0, "versions": 0, "registrations": 0, "is_dry_run": False}
+
+    def test_a_version_that_another_deleted_and_cleaned_up_a_moment_ago_is_no_damage(
+        self, churn: Workspace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        live = churn.catalog.live_digests()
+        delete_model(churn, DeleteModel(name="churn"))
+        clean(churn)
+        with monkeypatch.context() as patch:
+            answers = [live]
+            real = churn.catalog.live_digests
+            patch.setattr(churn.catalog, "live_digests", lambda: answers.pop() if answers else real())
+            assert clean(churn).files == 0
 
     def test_what_is_young_stays(self, churn: Workspace) -> None:
         delete_model(churn, DeleteModel(name="small"))

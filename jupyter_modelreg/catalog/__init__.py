@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..entities.model import Model
 from ..errors import Conflict, InvalidInput, NotFound, nearest
-from .database import at_one_moment, utc_now
+from .database import at_one_moment, read_json, utc_now
 from .endpoints import Endpoints
 from .pins import Pins
 from .search import LIST_COLUMNS, NOT_DELETED, Search, model_of
@@ -198,15 +198,14 @@ class Catalog(Endpoints, Pins, Search):
         return self._full(row, model_id)
 
     def _full(self, row: tuple[Any, ...], model_id: int) -> Model:
-        import json
-
         from ..records import from_dict
 
+        what = f"{row[1]}:{row[2]}"
         tags = dict(self.rows("SELECT key, value FROM tag WHERE version_id = ? ORDER BY key", (row[0],)))
         light = model_of(row[:17], tags)
-        details = from_dict(Model, json.loads(row[18]), drop_read_only=False)
+        details = from_dict(Model, read_json(row[18], what), drop_read_only=False)
         kept = {name: getattr(details, name) for name in _DETAILS if getattr(details, name) is not None}
-        return light.replace(**kept, properties=json.loads(row[17]), latest_version=self._latest(model_id))
+        return light.replace(**kept, properties=read_json(row[17], what), latest_version=self._latest(model_id))
 
     def _latest(self, model_id: int) -> str | None:
         query = f"SELECT version FROM version WHERE model_id = ? AND {NOT_DELETED} ORDER BY id DESC LIMIT 1"  # noqa: S608

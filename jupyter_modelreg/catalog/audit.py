@@ -35,6 +35,10 @@ class Audit(Part):
         rows = self.rows(f"SELECT {_COLUMNS} FROM audit {where} ORDER BY number DESC LIMIT ?", [*values, limit])  # noqa: S608
         return [AuditRow(number=row[0], at=row[1], actor=row[2], action=row[3], subject=row[4], digest=row[5]) for row in rows]
 
+    def damage(self) -> str | None:
+        """Read the whole catalog and say what does not fit together in it; None when all is well."""
+        return self._database.damage()
+
     @at_one_moment
     def broken_audit(self) -> int | None:
         """Return the number of the first row that was edited, or behind which one is missing; None when all is well."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from ..errors import InvalidInput
+from ..errors import Corrupted, InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ if TYPE_CHECKING:
             """
             ...
 
+        def damage(self) -> str | None:
+            """Read all of it and say what does not fit together; None when all is well, or the database sees to that itself."""
+            ...
+
         def at_one_moment(self, read: Callable[[], Answer]) -> Answer:
             """Call what asks several queries; none of them sees what another process changes meanwhile. It may be called again.
 
@@ -112,6 +116,22 @@ def at_one_moment(method: Method) -> Method:
         return self._database.at_one_moment(lambda: method(self, *values, **named))
 
     return whole  # type: ignore[return-value]
+
+
+def read_json(text: str, what: str) -> Any:
+    """Return what a row holds as JSON; ours always is, unless the disk changed it.
+
+    Raises
+    ------
+    Corrupted
+        If it is none.
+    """
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Corrupted(f"The catalog's record of {what} is damaged: {error}. Restore the catalog from a copy.") from None
 
 
 def check_text(values: Sequence[Any]) -> None:

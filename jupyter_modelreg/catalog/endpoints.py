@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..entities.model import CreationContext
 from ..errors import Conflict, NotFound, nearest
 from .audit import Audit
-from .database import utc_now
+from .database import read_json, utc_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,10 +125,8 @@ class Endpoints(Audit):
 
     def get_process(self, endpoint_name: str, name: str) -> dict[str, Any] | None:
         """Return the identity of a deployment's process as `put_deployment` was given it; None if there is none."""
-        import json
-
         row = self._row("SELECT process FROM deployment WHERE endpoint = ? AND name = ?", (endpoint_name, name))
-        process: dict[str, Any] | None = json.loads(row[0]) if row and row[0] else None
+        process: dict[str, Any] | None = read_json(row[0], f"{endpoint_name}/{name}") if row and row[0] else None
         return process
 
     def list_deployments(self, endpoint_name: str | None = None) -> list[OnlineDeployment]:
@@ -151,18 +149,14 @@ class Endpoints(Audit):
 
 
 def _endpoint_of(text: str) -> OnlineEndpoint:
-    import json
-
     from ..entities.online import OnlineEndpoint
     from ..records import from_dict
 
-    return from_dict(OnlineEndpoint, json.loads(text), drop_read_only=False)
+    return from_dict(OnlineEndpoint, read_json(text, "an endpoint"), drop_read_only=False)
 
 
 def _deployment_of(text: str) -> OnlineDeployment:
-    import json
-
     from ..entities.online import OnlineDeployment
     from ..records import from_dict
 
-    return from_dict(OnlineDeployment, json.loads(text), drop_read_only=False)
+    return from_dict(OnlineDeployment, read_json(text, "a deployment"), drop_read_only=False)

@@ -27,6 +27,24 @@ SETTLE_SECONDS = 2.0  # for what a dead clean-up had asked of a server
 PIN_DAYS = 7
 
 
+class Holding:
+    """Holds the names that it was last called with, against every clean-up."""
+
+    def __init__(self, catalog: Pins) -> None:
+        self._catalog, self.pin = catalog, ""
+
+    def __call__(self, names: set[str]) -> None:
+        """Hold these names, then let go of those before; see :meth:`Pins.pin`."""
+        before, self.pin = self.pin, self._catalog.pin(names)
+        if before:
+            self._catalog.unpin(before)
+
+    def let_go(self) -> None:
+        """Hold nothing."""
+        if self.pin:
+            self._catalog.unpin(self.pin)
+
+
 class Pins(Part):
     """The catalog's record of what is relied on and of what is being removed."""
 
@@ -62,7 +80,7 @@ class Pins(Part):
             transaction.execute("DELETE FROM pin WHERE id = ?", (pin,))
 
     def doom(
-        self, candidates: Iterable[str], was_live: set[str], names_of: Callable[[str], set[str]], *, takes_over: bool = False
+        self, candidates: Iterable[str], since: int, names_of: Callable[[str], set[str]], *, takes_over: bool = False
     ) -> tuple[str, set[str]]:
         """Choose what of the candidates may be removed now, and return the id of that choice and the names.
 
@@ -71,10 +89,11 @@ class Pins(Part):
 
         Parameters
         ----------
-        was_live
-            The digests that `live_digests` gave before the candidates were looked for.
+        since
+            What `last_version` gave before the candidates were looked for.
         names_of
-            Gives the names that a manifest relies on, by its digest; asked for manifests that came since.
+            Gives the names that a manifest relies on, by its digest; asked for those of versions that came since. Their content may have been
+            there before, and have gone and come back to lie elsewhere.
         takes_over
             Whether another machine's unfinished clean-up is known to be dead; one on this machine is seen to be.
         """
@@ -87,7 +106,8 @@ class Pins(Part):
             for table in ("pin", "doomed"):
                 for (names,) in transaction.execute(f"SELECT names FROM {table}").fetchall():  # noqa: S608 - one of two
                     kept.update(names.split())
-            for digest in self.live_digests() - was_live:
+            new = "SELECT DISTINCT digest FROM version WHERE id > ? AND deleted_at IS NULL"
+            for (digest,) in transaction.execute(new, (since,)).fetchall():
                 kept |= {digest, *names_of(digest)}
             chosen = set(candidates) - kept
             row = (identifier, " ".join(sorted(chosen)), _own(), utc_now())
@@ -102,6 +122,10 @@ class Pins(Part):
     def live_digests(self) -> set[str]:
         """Return the digests of all manifests that a version names; everything else in the store may go."""
         return {row[0] for row in self.rows("SELECT DISTINCT digest FROM version WHERE deleted_at IS NULL")}
+
+    def last_version(self) -> int:
+        """Return a number that every version made later is above."""
+        return int(self._row("SELECT coalesce(max(id), 0) FROM version")[0])
 
     def _use_pin(self, transaction: Transaction, pin: str, name: str) -> None:
         """Let a pin go for the version that takes its place."""

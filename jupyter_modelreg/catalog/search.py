@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from ..entities.model import CreationContext, Model
 from ..errors import InvalidInput
 from .conditions import COLUMNS, VERSION_KEY, Conditions, Order, Term
-from .database import Part, at_one_moment
+from .database import Part, at_one_moment, read_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -362,9 +362,7 @@ def model_of(row: tuple[Any, ...], tags: dict[str, str], latest: str | None = No
     (_, name, version, kind, flavor, description, stage, path, job, digest, size, metrics, is_archived, made, by, changed, changer) = row
     numbers: dict[str, float] = {}
     if metrics != "{}":
-        import json
-
-        numbers = json.loads(metrics)
+        numbers = read_json(metrics, f"{name}:{version}")
     context = {"created_at": made, "created_by": by, "last_modified_at": changed, "last_modified_by": changer}
     return Model.trusted(
         {

@@ -72,6 +72,11 @@ class SqliteDatabase:
                 raise self._too_new() from None
             raise _translated(error, self.place) from None
 
+    def damage(self) -> str | None:
+        """Say what does not fit together; see :class:`Database`. A flipped bit of an index leads to the wrong rows and is met nowhere else."""
+        found = str(self.rows("PRAGMA integrity_check(1)")[0][0])
+        return None if found == "ok" else found.strip().splitlines()[-1]
+
     def at_one_moment(self, read: Callable[[], Answer]) -> Answer:
         """Call what asks several queries; see :class:`Database`."""
         connection = self._to_read

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
         ) -> Manifest:
             """Keep the files of a tree; when this returns they survive a power cut.
 
-            `hold` is called once with the names that the tree will rely on, after they are known and before anything that
-            is there already is trusted: who may remove files must leave these. With `is_linked` local files are kept by
+            `hold` is called with the names that the tree will rely on, after they are known and before anything that is there
+            already is trusted: who may remove files must leave these. It is called again, with names that take the place of the
+            first, when another who keeps the same content laid it out elsewhere meanwhile. With `is_linked` local files are kept by
             hard links; they become read-only.
 
             Raises

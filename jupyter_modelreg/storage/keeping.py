@@ -46,6 +46,7 @@ class Keeping:
         self._lengths: dict[str, int] = {}  # the same, before they could be relied on; -1 for one that is damaged
         self._parts: Parts = {}
         self._places: dict[str, Slice] = {}
+        self._private: dict[str, os.stat_result] = {}  # what was staged, by blob
         self._pieces: dict[str, str] = {}  # blob -> private name of its pieces
         self._cuts: list[tuple[str, list[Piece]]] = []  # private names of files that are kept as pieces of which some are there
         self.manifest = Manifest(root=tree.root, is_file=tree.is_file)
@@ -59,27 +60,35 @@ class Keeping:
         manifest = Manifest(root=self._tree.root, is_file=self._tree.is_file, files=files)
         self._text = canonical(manifest)
         self.manifest = manifest.replace(digest=blake3(self._text).hexdigest())
-        self._keep_to_parts()
+        self._keep_to_layout()
         return self.manifest
 
     def names(self) -> set[str]:
         """Return every blob that the tree will rely on, those that may take the place of one that goes meanwhile, and the manifest."""
         return {self.manifest.digest, *blobs_of(self.manifest, self._parts), *(file.digest for file in self._files.values())}
 
-    def settle(self, items: list[TreeFile]) -> None:
-        """Look again, now that nothing we rely on can go: what went or is damaged is staged after all."""
-        self._sound = {}
+    def settle(self, items: list[TreeFile], held: AbstractSet[str]) -> bool:
+        """Look again, now that nothing that is held can go: what went or is damaged is staged after all.
+
+        False when others have laid the files out meanwhile where more must be held.
+        """
+        self._sound, self._lengths = {}, {}
+        self._keep_to_layout()
+        if not self.names() <= held:
+            return False
         for name, relied in self._cuts:
             self._cut(name, [piece for piece in relied if not self._is_sound(piece.digest)])
         self._stage_again([item for item in items if not self._is_there(self._files[item.path])])
-        self._private = {blob: os.stat(name) for blob, name in self._staged.items()}
+        self._private |= {blob: os.stat(name) for blob, name in self._staged.items()}
         for blob, name in self._staged.items():
             self._staging.keep(name, self._store.blob_path(blob))
         for blob, name in self._pieces.items():
             self._staging.keep(name, self._store.pieces_path(blob))
+        self._staged, self._pieces = {}, {}
         self._staging.rely(map(self._store.blob_path, blobs_of(self.manifest, self._parts)))
         self._settle_parts(self._store.parts_path(self.manifest.digest))
         self._staging.keep(self._write(self._text), self._store.manifest_path(self.manifest.digest))
+        return True
 
     def _settle_parts(self, target: str) -> None:
         """Plan to write the parts, unless they stand there already."""
@@ -91,6 +100,18 @@ class Keeping:
                 self._staging.publish(self._store.is_kept)
             self._staging.keep(self._write(format_parts(self._parts)), target)
 
+    def is_kept(self, target: str) -> bool:
+        """Say whether a final name holds what it should. Who first wrote the parts of a tree decided, as long as all that they name is sound:
+        a clean-up may have looked at them, and what it is about to remove is not looked at again."""
+        if target != self._store.parts_path(self.manifest.digest):
+            return self._store.is_kept(target)
+        kept = self._store.kept_parts(self.manifest)
+        return bool(kept) and self._is_whole(kept)
+
+    def is_laid_out(self) -> bool:
+        """Say whether the files lie where we hold them: another registration of the same tree may have been quicker."""
+        return self._parts == self._store.kept_parts(self.manifest)
+
     def remember(self) -> None:
         """Tell the index what was read and written, so that it need not be again."""
         index = self._store.index
@@ -98,7 +119,8 @@ class Keeping:
         index.remember_files(((self._statuses[path], digest) for path, digest in new.items()), self._started_ns)
         index.remember_places(self._new_places())
         index.remember_cuts((digest, self.manifest.digest, slices) for digest, slices in self._parts.items() if len(slices) > 1)
-        kept = {blob: os.stat(self._store.blob_path(blob)) for blob in self._staged}
+        needed = blobs_of(self.manifest, self._parts)
+        kept = {blob: os.stat(self._store.blob_path(blob)) for blob in self._private.keys() & needed}
         index.remember_sound((blob, status) for blob, status in kept.items() if os.path.samestat(status, self._private[blob]))
 
     def _new_places(self) -> list[tuple[str, Slice]]:
@@ -147,13 +169,17 @@ class Keeping:
             self._lengths[part.blob] = self._store.blob_size(part.blob) if is_sound else -1
         return self._lengths[part.blob] >= part.offset + part.size_bytes
 
-    def _keep_to_parts(self) -> None:
-        """Let files lie where an earlier registration of the same tree says, if all of that is there: versions rely on it."""
+    def _keep_to_layout(self) -> None:
+        """Let files lie where an earlier registration of the same tree laid them, if all of that is there: versions rely on it."""
         kept = self._store.kept_parts(self.manifest)
-        if all(self._may_hold(part) for slices in kept.values() for part in slices):
-            self._parts |= kept
-            needed = blobs_of(self.manifest, self._parts)
+        if (kept or os.path.exists(self._store.manifest_path(self.manifest.digest))) and self._is_whole(kept):
+            self._parts = kept
+            needed = blobs_of(self.manifest, kept)
             self._staged = {blob: name for blob, name in self._staged.items() if blob in needed}
+
+    def _is_whole(self, parts: Parts) -> bool:
+        """Say whether all that the files lie in is there, and sound."""
+        return all(self._may_hold(Slice(blob, 0, size)) for blob, size in blobs_of(self.manifest, parts).items())
 
     def _is_there(self, file: ManifestFile) -> bool:
         slices = slices_of(self._parts, file.digest, file.size_bytes)

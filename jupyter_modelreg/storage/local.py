@@ -105,10 +105,14 @@ class LocalStore:
         with Staging(self._root, flushes=self._flushes) as staging, storing(f"The files of {tree.root}", self._root):
             keeping = Keeping(self, staging, tree, advance, is_linked=is_linked)
             manifest = keeping.stage(items)
-            if hold:
-                hold(keeping.names())
-            keeping.settle(items)
-            staging.publish(self.is_kept)
+            while True:  # others who register the same content may be quicker; each time that they are, one of them is done
+                names = keeping.names()
+                if hold:
+                    hold(names)
+                if keeping.settle(items, names):
+                    staging.publish(keeping.is_kept)
+                    if keeping.is_laid_out():
+                        break
             keeping.remember()
         return manifest
 

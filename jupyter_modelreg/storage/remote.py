@@ -67,41 +67,47 @@ class RemoteStore:
         self.cache.make_room(sum(item.size_bytes for item in tree.files()))
         with self.cache.busy():
             manifest = self.cache.import_tree(tree, progress, is_linked=is_linked)
-            theirs = self._sound_parts(manifest)
-            layout = self._layout(manifest)
-            if hold:
-                names = {manifest.digest, *layout.sources, *blobs_of(manifest, theirs), *(item.digest for item in manifest.files)}
-                hold(names)
-            for _ in range(_TRIES):
-                if self.cache.holds(manifest):
-                    break
-                self.cache.import_tree(tree, is_linked=is_linked)  # a clean-up was quicker than we
-                layout = self._layout(manifest)
-            self._send(manifest, layout, theirs, progress)
+            while not self._keep(tree, manifest, progress, hold, is_linked=is_linked):
+                pass  # others who keep the same content laid it out meanwhile; each time that they do, one of them is done
         self.cache.trim()
         return manifest
+
+    def _keep(self, tree: Tree, manifest: Manifest, progress: Progress | None, hold: Hold | None, *, is_linked: bool) -> bool:
+        """Hold what a tree will rely on and send what is not there; False when another laid its files out meanwhile."""
+        theirs, layout = self._sound_parts(manifest), self._layout(manifest)
+        if hold:
+            hold({manifest.digest, *layout.sources, *blobs_of(manifest, theirs), *(item.digest for item in manifest.files)})
+        for _ in range(_TRIES):
+            if self.cache.holds(manifest):
+                break
+            self.cache.import_tree(tree, is_linked=is_linked)  # a clean-up was quicker than we
+            layout = self._layout(manifest)
+        return self._send(manifest, layout, theirs, progress)
 
     def _layout(self, manifest: Manifest) -> FarLayout:
         layout = FarLayout(self.cache, manifest)
         self.cache.touch({source.blob for source in layout.sources.values()})
         return layout
 
-    def _send(self, manifest: Manifest, layout: FarLayout, theirs: Parts, progress: Progress | None) -> None:
+    def _send(self, manifest: Manifest, layout: FarLayout, theirs: Parts, progress: Progress | None) -> bool:
         """Put what is not there; who put a manifest's parts first has laid its files out, as long as they are there."""
         advance = counter(sum(source.size_bytes for source in layout.sources.values()), progress)
         named = blobs_of(manifest, theirs)
         is_laid_out = bool(theirs) and not any(map(self.cache.is_unsound, (manifest.digest, *named))) and self._is_there(named)
-        if is_laid_out and self._sound_parts(manifest) == theirs:
+        if is_laid_out:
             for source in layout.sources.values():
                 advance(source.size_bytes)
         else:
             send(self.far, self.cache, layout.sources, advance)
-            if layout.text:
-                self.far.put("parts", manifest.digest, layout.text)
-            elif theirs or self.cache.is_unsound(manifest.digest):
-                self.far.remove("parts", manifest.digest)  # each file is a blob of its own now
+        if (now := self._sound_parts(manifest)) and now != theirs:
+            return False
+        if not is_laid_out and layout.text:
+            self.far.put("parts", manifest.digest, layout.text)
+        elif not is_laid_out and (theirs or self.cache.is_unsound(manifest.digest)):
+            self.far.remove("parts", manifest.digest)  # each file is a blob of its own now
         self._put_pieces(manifest)
         self._put_manifest(manifest)
+        return True
 
     def _put_pieces(self, manifest: Manifest) -> None:
         for item in manifest.files:

@@ -19,7 +19,7 @@ import pytest
 from ..catalog import Catalog, database, open_catalog, pins
 from ..entities.model import Lineage, Model, Signature
 from ..entities.online import OnlineDeployment, OnlineEndpoint
-from ..errors import Conflict, InvalidInput, NotFound, Unavailable
+from ..errors import Conflict, Corrupted, InvalidInput, NotFound, Unavailable
 from ..trees import Manifest, ManifestFile
 
 TYPE_CHECKING = False
@@ -398,9 +398,9 @@ class CatalogSuite:
 
     def test_what_is_pinned_is_passed_over(self, catalog: Catalog) -> None:
         pin = catalog.pin({"a", "b"})
-        assert catalog.doom(["a", "c"], set(), nothing)[1] == {"c"}
+        assert catalog.doom(["a", "c"], 0, nothing)[1] == {"c"}
         catalog.unpin(pin)
-        assert catalog.doom(["a"], set(), nothing)[1] == {"a"}
+        assert catalog.doom(["a"], 0, nothing)[1] == {"a"}
 
     def test_a_version_takes_the_place_of_its_pin(self, catalog: Catalog) -> None:
         digest = manifest_of("one").digest
@@ -408,7 +408,16 @@ class CatalogSuite:
         catalog.create_version(Model(name="churn"), manifest_of("one"), pin=pin)
         assert catalog.rows("SELECT * FROM pin") == []
         names_of = {digest: {"a", digest}}.__getitem__
-        assert catalog.doom(["a", digest, "c"], set(), names_of)[1] == {"c"}  # it came while the candidates were looked for
+        assert catalog.doom(["a", digest, "c"], 0, names_of)[1] == {"c"}  # it came while the candidates were looked for
+
+    def test_content_that_went_and_came_back_may_lie_elsewhere(self, catalog: Catalog) -> None:
+        create(catalog, "churn", "one")
+        since, digest = catalog.last_version(), manifest_of("one").digest
+        catalog.delete_version("churn", "1")
+        create(catalog, "churn", "one")
+        names_of = {digest: {"old pack"}}.__getitem__
+        assert catalog.doom(["old pack", "c"], since, names_of)[1] == {"c"}
+        assert catalog.doom(["old pack"], catalog.last_version(), names_of)[1] == {"old pack"}
 
     def test_a_version_whose_pin_is_gone_is_not_recorded(self, catalog: Catalog) -> None:
         pin = catalog.pin({"a"})
@@ -418,7 +427,7 @@ class CatalogSuite:
         assert catalog.list_models() == []
 
     def test_a_registration_waits_until_what_it_needs_is_gone(self, catalog: Catalog, url: str) -> None:
-        doomed, _ = catalog.doom(["a"], set(), nothing)
+        doomed, _ = catalog.doom(["a"], 0, nothing)
         timer = threading.Timer(0.3, lambda: open_catalog(url).forget_doomed(doomed))
         timer.start()
         started = time.monotonic()
@@ -427,7 +436,7 @@ class CatalogSuite:
         timer.join()
 
     def test_a_registration_that_waits_in_vain_says_for_whom(self, catalog: Catalog) -> None:
-        catalog.doom(["a"], set(), nothing)
+        catalog.doom(["a"], 0, nothing)
         with pytest.raises(
             Unavailable, match=r"The store is being cleaned by process \d+ on .+ since 20.+Z; nothing was registered. Try again"
         ):
@@ -435,18 +444,18 @@ class CatalogSuite:
         assert catalog.pin({"b"}, wait_seconds=0.1)
 
     def test_two_clean_ups_remove_nothing_twice(self, catalog: Catalog) -> None:
-        assert catalog.doom(["a"], set(), nothing)[1] == {"a"}
-        assert catalog.doom(["a", "b"], set(), nothing)[1] == {"b"}
+        assert catalog.doom(["a"], 0, nothing)[1] == {"a"}
+        assert catalog.doom(["a", "b"], 0, nothing)[1] == {"b"}
 
     def test_the_pin_of_a_dead_process_is_dropped(self, catalog: Catalog, url: str) -> None:
         in_a_process_that_dies(url, "pin({'a'})")
-        assert catalog.doom(["a"], set(), nothing)[1] == {"a"}
+        assert catalog.doom(["a"], 0, nothing)[1] == {"a"}
 
     def test_what_a_dead_clean_up_had_chosen_is_free_again(self, catalog: Catalog, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        in_a_process_that_dies(url, "doom(['a'], set(), set)")
-        assert catalog.doom(["a"], set(), nothing)[1] == {"a"}
+        in_a_process_that_dies(url, "doom(['a'], 0, set)")
+        assert catalog.doom(["a"], 0, nothing)[1] == {"a"}
         catalog.forget_doomed(str(catalog.rows("SELECT id FROM doomed")[0][0]))
-        in_a_process_that_dies(url, "doom(['a'], set(), set)")
+        in_a_process_that_dies(url, "doom(['a'], 0, set)")
         monkeypatch.setattr(pins, "SETTLE_SECONDS", 0.2)
         assert catalog.pin({"a"}, wait_seconds=5)
 
@@ -457,9 +466,9 @@ class CatalogSuite:
                 patch.setattr(time, "time", lambda years=years: real() + years * 365 * 86_400)
                 assert database.utc_now()[:4] != time.strftime("%Y")
                 pin = catalog.pin({"a"})
-                assert catalog.doom(["a"], set(), nothing)[1] == set()
+                assert catalog.doom(["a"], 0, nothing)[1] == set()
             if years < 0:  # the clock leaps ahead: the pin looks a year old, and its registration is told so
-                assert catalog.doom(["a"], set(), nothing)[1] == {"a"}
+                assert catalog.doom(["a"], 0, nothing)[1] == {"a"}
                 with pytest.raises(Unavailable, match="collected meanwhile"):
                     catalog.create_version(Model(name="churn"), manifest_of("one"), pin=pin)
                 catalog.forget_doomed(str(catalog.rows("SELECT id FROM doomed WHERE names = 'a'")[0][0]))
@@ -486,7 +495,7 @@ class CatalogSuite:
         catalog.delete_version("churn", "1")
         catalog.delete_model("other")
         catalog.unpin(catalog.pin({"a"}))
-        catalog.forget_doomed(catalog.doom(["a"], set(), nothing)[0])
+        catalog.forget_doomed(catalog.doom(["a"], 0, nothing)[0])
         rows = catalog.audit()
         assert [(row.number, row.actor, row.action, row.subject) for row in reversed(rows)] == [
             (1, "ada", "create", "churn:1"),
@@ -515,6 +524,14 @@ class CatalogSuite:
         with pytest.raises(NotFound):
             catalog.delete_version("churn", "2")
         assert len(catalog.audit()) == 1
+
+    @pytest.mark.parametrize("column", ["details", "properties", "metrics"])
+    def test_a_row_that_cannot_be_read_is_named(self, catalog: Catalog, column: str) -> None:
+        create(catalog, "churn")
+        with catalog._database.writing() as transaction:
+            transaction.execute(f"UPDATE version SET {column} = '{{'")  # noqa: S608 - one of three
+        with pytest.raises(Corrupted, match="record of churn:1 is damaged"):
+            catalog.get_version("churn", "1")
 
     @pytest.mark.parametrize(
         ("statement", "first"),

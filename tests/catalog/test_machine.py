@@ -119,8 +119,8 @@ class CatalogMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.doomed is None)
     @rule()
     def look_for_garbage(self) -> None:
-        live = self.catalog.live_digests()
-        self.looked = (self.stored - live, live)
+        since = self.catalog.last_version()
+        self.looked = (self.stored - self.catalog.live_digests(), since)
 
     @precondition(lambda self: self.looked and self.doomed is None)
     @rule()

@@ -69,7 +69,9 @@ def _race(registry: Registry, rounds: int) -> Counts:
     _all_end([Child(lambda say, name=name: _churn(registry, name, rounds, say)) for name in NAMES], registry)
     for cleaner in cleaners:
         cleaner.kill()
-        registry.hear(cleaner.end()[1])
+        code, lines = cleaner.end()
+        assert code == -9, "a clean-up failed; see its traceback"
+        registry.hear(lines)
     counts = settled(registry)
     counts.corrupt += counts.others.pop("dangling", 0)
     return counts

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jupyter_modelreg.errors import Conflict, Corrupted
 from jupyter_modelreg.sources.local import open_local
-from jupyter_modelreg.storage import LocalStore
+from jupyter_modelreg.storage import Garbage, LocalStore
 from jupyter_modelreg.storage.parts import Slice, format_parts, open_slices, parse_parts
 from jupyter_modelreg.testing.stores import GivenTree
 from jupyter_modelreg.trees import Manifest, ManifestFile, read_bytes
@@ -185,6 +185,44 @@ def test_what_goes_between_looking_and_holding_is_written_again(store: LocalStor
     assert store.verify(manifest) == []
     assert len(held) == 1
     assert store.names_of(manifest) <= held[0]
+
+
+def lay_out_otherwise(store: LocalStore) -> Manifest:
+    """Keep `MANY` in a pack that lacks one file, which lay there by itself."""
+    path, content = next(iter(MANY.items()))
+    store.import_tree(GivenTree({path: content}))
+    return store.import_tree(GivenTree(MANY))
+
+
+def test_of_two_who_keep_the_same_at_a_time_the_first_says_where_it_lies(store: LocalStore, make_tree: MakeTree) -> None:
+    held: list[set[str]] = []
+    theirs: list[dict[str, list[Slice]]] = []
+
+    def hold(names: set[str]) -> None:
+        held.append(names)
+        if not theirs:
+            theirs.append(store.load_parts(lay_out_otherwise(store)))
+
+    manifest = store.import_tree(make_tree(MANY), hold=hold)
+    assert store.load_parts(manifest) == theirs[0]
+    assert not store.names_of(manifest) <= held[0]
+    assert store.names_of(manifest) <= held[-1]
+    assert store.verify(manifest) == []
+
+
+def test_where_the_first_laid_it_nothing_is_left_it_is_laid_out_anew(store: LocalStore, make_tree: MakeTree) -> None:
+    gone: list[set[str]] = []
+
+    def hold(names: set[str]) -> None:
+        if not gone:
+            manifest = lay_out_otherwise(store)
+            gone.append(store.names_of(manifest) - names)
+            store.remove(Garbage(kind="blob", name=name) for name in gone[0])
+
+    manifest = store.import_tree(make_tree(MANY), hold=hold)
+    assert gone[0]
+    assert store.names_of(manifest).isdisjoint(gone[0])
+    assert store.verify(manifest) == []
 
 
 def test_everything_a_tree_relies_on_is_held(store: LocalStore, make_tree: MakeTree) -> None:

@@ -369,6 +369,24 @@ def test_a_registration_holds_every_name_before_it_trusts_one(open_here: Any) ->
     assert open_here("third").verify(manifest) == []
 
 
+def test_who_lays_a_tree_out_while_another_sends_it_says_where_it_lies(open_here: Any) -> None:
+    tree, held, theirs = GivenTree({f"{number}": b"%d" % number for number in range(30)}), [], []
+
+    def hold(names: set[str]) -> None:
+        held.append(names)
+        if not theirs:
+            other = open_here("theirs")
+            other.import_tree(GivenTree({"0": b"0"}))  # which then lies by itself, not in the pack
+            theirs.append(other.names_of(other.import_tree(tree)))
+
+    ours = open_here()
+    manifest = ours.import_tree(tree, hold=hold)
+    assert open_here("third").names_of(manifest) == theirs[0]
+    assert theirs[0] <= held[-1]
+    assert not theirs[0] <= held[0]
+    assert open_here("fourth").verify(manifest) == []
+
+
 _REGISTER = """
 import sys
 from jupyter_modelreg.commands.model import DeleteModel
