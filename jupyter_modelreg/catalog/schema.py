@@ -244,6 +244,7 @@ def migrate(connection: sqlite3.Connection, path: str, *, wait_seconds: float, l
     Unavailable
         If the copy or the change cannot be written; the catalog is as it was.
     """
+    layout = 0
     try:
         _set_log(connection, log, wait_seconds)
         connection.execute("BEGIN IMMEDIATE")
@@ -258,7 +259,8 @@ def migrate(connection: sqlite3.Connection, path: str, *, wait_seconds: float, l
     except (sqlite3.Error, OSError) as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise Unavailable(f"The catalog {path} cannot be brought to its new layout: {error}. It is as it was.") from None
+        what = f"cannot be brought to its new layout: {error}. It is as it was." if layout else f"cannot be made: {error}."
+        raise Unavailable(f"The catalog {path} {what}") from None
 
 
 def _set_log(connection: sqlite3.Connection, log: str, wait_seconds: float) -> None:

@@ -180,8 +180,9 @@ class SqliteDatabase:
         try:
             check_text(values)
             with closing(sqlite3.connect(url, uri=True)) as connection:
-                if connection.execute("PRAGMA user_version").fetchone()[0] < LAYOUT:
-                    raise self._too_old()
+                layout = connection.execute("PRAGMA user_version").fetchone()[0]
+                if layout < LAYOUT:
+                    raise self._too_old() if layout else self._unfinished()
                 return connection.execute(query, values).fetchall()
         except (sqlite3.Error, UnicodeError) as error:
             raise _translated(error, self.place) from None
@@ -202,6 +203,9 @@ class SqliteDatabase:
         return Unavailable(
             f"The catalog {self.place} is of an older version of jupyter-modelreg; open it once where it may be written, so that it is brought up."
         )
+
+    def _unfinished(self) -> Unavailable:
+        return Unavailable(f"The catalog {self.place} is not available: there was no room to make it. Make some, then try again.")
 
     def _too_new(self) -> Refused:
         return Refused(f"The catalog {self.place} was made by a newer version of jupyter-modelreg; this one only reads it. Please upgrade.")

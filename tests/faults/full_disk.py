@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .actions import EVERYTHING, Say, attempt, clean_up, delete, register_new, rest_models
-from .processes import Child
+from .processes import Child, ask
 from .registry import Counts, Registry, settled
 
 DISK_BYTES = 16 << 20
@@ -24,6 +24,7 @@ def run(folder: Path, rounds: int, seed: int) -> Counts:
     registry.home = folder / "disk" / "home"
     rest_models(registry)
     with small_disk(folder / "disk"):
+        ask(lambda: registry.open().catalog.change_number())  # on a disk that was full before, nothing can begin
         for _ in range(0, rounds, STRETCH):
             one = chance.randrange(1 << 30)
             code, lines = Child(lambda say, one=one: _work(registry, one, say)).end()

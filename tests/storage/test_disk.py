@@ -123,6 +123,24 @@ def test_an_object_that_does_not_fit_is_said_so_too(shell: Shell, tmp_path: Path
 
 
 @needs_mounts
+def test_on_a_disk_that_was_full_before_nothing_begins_and_room_is_all_it_wants(shell: Shell) -> None:
+    said = shell.run(
+        "dd if=/dev/zero of=$DISK/filler bs=4k 2> /dev/null",
+        "modelreg model list; echo $?",
+        "truncate --size=-24k $DISK/filler",
+        "modelreg model create -n m -p small; echo $?",
+        "modelreg model list; echo $?",
+        "rm $DISK/filler",
+        "modelreg model create -n m -p small; echo $?",
+        "modelreg model show -n m --query version -o tsv",
+    )
+    assert said[1:6:2] == ["6", "6", "6"]
+    assert "DISK/reg/catalog.sqlite cannot be made: " in said[0]
+    assert "there was no room to make it. Make some, then try again." in said[4]
+    assert said[6:] == ["0", "1"]
+
+
+@needs_mounts
 def test_a_read_only_home_is_read_and_says_what_cannot_be_done(shell: Shell) -> None:
     assert shell.run(
         "modelreg model create -n churn -p small",
