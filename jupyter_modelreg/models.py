@@ -236,7 +236,7 @@ def _imported(workspace: Workspace, tree: Tree, *, is_linked: bool = False) -> I
     """Keep a tree's files, pinned against every clean-up until the version is recorded or the registration failed."""
     from .catalog.pins import Holding
 
-    hold = Holding(workspace.catalog)
+    hold = Holding(lambda: workspace.catalog)
     try:
         manifest = workspace.store.import_tree(tree, workspace.progress, hold=hold, is_linked=is_linked)
         yield manifest, hold.pin

@@ -300,7 +300,7 @@ def _copy(workspace: Workspace, source: Store, digest: str) -> str:
     """Keep a version's content again, held against every clean-up meanwhile; return the digest of what was there."""
     from .catalog.pins import Holding
 
-    hold = Holding(workspace.catalog)
+    hold = Holding(lambda: workspace.catalog)
     try:
         return workspace.store.import_tree(source.open_tree(source.load_manifest(digest)), workspace.progress, hold=hold).digest
     finally:

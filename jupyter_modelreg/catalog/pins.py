@@ -28,21 +28,21 @@ PIN_DAYS = 7
 
 
 class Holding:
-    """Holds the names that it was last called with, against every clean-up."""
+    """Holds the names that it was last called with, against every clean-up. The catalog is opened when there is something to hold."""
 
-    def __init__(self, catalog: Pins) -> None:
+    def __init__(self, catalog: Callable[[], Pins]) -> None:
         self._catalog, self.pin = catalog, ""
 
     def __call__(self, names: set[str]) -> None:
         """Hold these names, then let go of those before; see :meth:`Pins.pin`."""
-        before, self.pin = self.pin, self._catalog.pin(names)
+        before, self.pin = self.pin, self._catalog().pin(names)
         if before:
-            self._catalog.unpin(before)
+            self._catalog().unpin(before)
 
     def let_go(self) -> None:
         """Hold nothing."""
         if self.pin:
-            self._catalog.unpin(self.pin)
+            self._catalog().unpin(self.pin)
 
 
 class Pins(Part):
