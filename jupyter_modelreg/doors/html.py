@@ -44,6 +44,7 @@ MAX_ROWS = 200  # of what is folded
 MAX_OPEN = 6  # files that need not be folded
 MAX_MARKS = 4  # tags and metrics of one row of a list
 BAR_PIXELS = 96
+DIGEST_LENGTH = 64
 LONG = 24  # a text longer than this may be broken anywhere
 
 _LEFT = ' style="text-align:left"'
@@ -127,11 +128,11 @@ def _inside(row: Any, key: str, value: Any) -> str:
     if key == "state":
         return _state(value)
     if key == "name" and type(row).__name__ == "Damage":
-        return f"<code>{escape(value[:12])}</code>"
+        return f"<code>{_broken(value[:12] if len(value) == DIGEST_LENGTH else value)}</code>"
     if key in ("is_ok", "is_mended"):
         return _dot("good" if value else "bad")
-    if key == "creation_context":
-        return f'<span style="opacity:.65;white-space:nowrap">{escape(created_text(value))}</span>'
+    if key in ("creation_context", "at"):
+        return f'<span style="opacity:.65;white-space:nowrap">{escape(cell_text(value, key))}</span>'
     if key == "scoring_uri":
         return f"<code>{escape(value)}</code>" if value else ""
     text = _broken(cell_text(value, key))
