@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from ..catalog.search import Page
-    from ..entities.answers import Checksum, Comparison, Deleted, Downloaded, Mount, Unmounted
+    from ..entities.answers import Checksum, Comparison, Deleted, Downloaded, Exported, Mount, Unmounted
     from ..entities.datastore import Datastore
     from ..entities.environment import Environment
 
@@ -285,6 +285,16 @@ class ModelOperations(_Operations):
         """Copy a version's files to ``<download_path>/<name>/``."""
         done: Downloaded = self._run("model", "download", name=name, version=version, label=label, download_path=str(download_path))
         return done
+
+    def export(self, name: str, version: str | None = None, *, label: str | None = None, path: str | os.PathLike[str] = ".") -> Exported:
+        """Write a version into one file that any registry imports; `path` names it, or the folder that receives it."""
+        done: Exported = self._run("model", "export", name=name, version=version, label=label, path=os.fspath(path))
+        return done
+
+    def import_file(self, file: str | os.PathLike[str], *, name: str | None = None, version: str | None = None) -> Model:
+        """Register the version that an exported file holds, under its own name and number unless others are given."""
+        model: Model = self._run("model", "import", file=os.fspath(file), name=name, version=version)
+        return model
 
     def mount(
         self,

@@ -66,6 +66,15 @@ def test_a_changed_entity_changes_what_may_change(ml_client: MLClient, churn: Mo
         ml_client.models.create_or_update(Model(name="churn", version="1", path="other.txt"))
 
 
+def test_a_version_is_carried_in_a_file(ml_client: MLClient, churn: Model, tmp_path: Path) -> None:
+    exported = ml_client.models.export("churn", "1", path=tmp_path)
+    assert exported.model == "churn:1"
+    with pytest.raises(Conflict):
+        ml_client.models.export("churn", label="latest", path=exported.path)
+    carried = ml_client.models.import_file(exported.path, name="carried")
+    assert (carried.name, carried.version, carried.digest) == ("carried", "1", exported.digest)
+
+
 def test_lists_show_what_the_view_type_says(ml_client: MLClient, churn: Model) -> None:
     ml_client.models.archive("churn")
     names = {
