@@ -21,6 +21,10 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from .answers import StoreStats as StoreStats
     from .answers import Unmounted as Unmounted
     from .answers import Verification as Verification
+    from .collection import CollectedAsset as CollectedAsset
+    from .collection import DataCollector as DataCollector
+    from .collection import DeploymentCollection as DeploymentCollection
+    from .collection import RequestLogging as RequestLogging
     from .datastore import Datastore as Datastore
     from .environment import BuildContext as BuildContext
     from .environment import Environment as Environment
@@ -65,6 +69,7 @@ _HOMES = {
         ),
         "answers",
     ),
+    **dict.fromkeys(("CollectedAsset", "DataCollector", "DeploymentCollection", "RequestLogging"), "collection"),
     "Datastore": "datastore",
     **dict.fromkeys(("BuildContext", "Environment"), "environment"),
     **dict.fromkeys(("ColumnSpec", "CreationContext", "Lineage", "Model", "Scan", "Signature"), "model"),

@@ -6,6 +6,7 @@ Source of keys and defaults: Azure ML CLI v2, ``managedOnlineEndpoint.schema.jso
 from __future__ import annotations
 
 from ..records import Record, field
+from .collection import DataCollector
 from .environment import Environment
 from .model import CreationContext, Model
 
@@ -90,7 +91,7 @@ class OnlineDeployment(Record):
     readiness_probe: ProbeSettings | None = None
     model_mount_path: str | None = None
     egress_public_network_access: str | None = None
-    data_collector: dict[str, Any] | None = None
+    data_collector: DataCollector | None = None
     resources: dict[str, Any] | None = None
 
     id: str | None = field(default=None, is_read_only=True)
