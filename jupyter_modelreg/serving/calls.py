@@ -103,8 +103,15 @@ class ServedModel:
         input_example: Any = None,
     ) -> None:
         self.name, self.version, self.predictor, self.script = name, version, predictor, script
-        self.signature, self.input_example = signature, input_example
+        self.signature: Signature | None = signature or getattr(predictor, "signature", None)  # what an ONNX graph declares
+        self.input_example = input_example
         self.wants: str = "text" if predictor is None else predictor.wants
+
+    def members(self) -> list[ServedModel]:
+        """Return the models that callers may name: this one, or those of a repository, the only one of which has this name too."""
+        held = getattr(self.predictor, "members", {})
+        named = [ServedModel(name, version, predictor=predictor) for name, (version, predictor) in held.items()]
+        return named if len(held) > 1 or self.name in held else [self, *named]
 
 
 class Call:
