@@ -1,0 +1,119 @@
+"""Who may call an endpoint: two keys, or a token that the endpoint's own secret signed and that ends.
+
+The file of an endpoint in the mode ``key`` holds ``{"primary": …, "secondary": …}``, in the modes ``aml_token`` and
+``aad_token`` ``{"secret": …}``; it is read again when it was replaced, so a key that was rotated is refused from the next
+request on. A token is a JSON web token (HS256), made and checked here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+TOKEN_SECONDS = 3600
+REFRESH_SECONDS = 2700  # from a token's birth until a client had better ask for the next one
+MAX_WRONG = 20  # in a minute from one address; what is wrong beyond is told to wait
+WRONG_SECONDS = 60.0
+MAX_ADDRESSES = 1024
+
+
+class Keys:
+    """Says whether a header ``Authorization`` is one of this endpoint's.
+
+    A right key is always taken, whoever failed before: on one machine all callers share an address, and nobody shall shut
+    the others out.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file = JsonFile(path)
+        self._wrong: dict[str, tuple[float, int]] = {}
+
+    @property
+    def version(self) -> tuple[Any, ...]:
+        """Changes whenever an answer of `accepts` may have changed, for who remembers answers."""
+        return (self._file.version, int(time.time()) if "secret" in self._file.read() else 0)
+
+    def accepts(self, header: str) -> bool:
+        """Compare with both keys, each in constant time, or check the signature and the end of a token."""
+        scheme, _, given = header.partition(" ")
+        known, offered = self._file.read(), given.strip()
+        if scheme.lower() != "bearer":
+            return False
+        if "secret" in known:
+            return is_good(offered, str(known["secret"]))
+        matches = [hmac.compare_digest(offered.encode(), str(key).encode()) for key in known.values()]
+        return any(matches)
+
+    def must_wait(self, address: str = "") -> float:
+        """Count a wrong key; return the seconds after which an address that sent too many may try again, 0 for none."""
+        now = time.monotonic()
+        since, count = self._wrong.get(address, (now, 0))
+        if now - since >= WRONG_SECONDS:
+            since, count = now, 0
+        if len(self._wrong) >= MAX_ADDRESSES and address not in self._wrong:
+            self._wrong.clear()
+        self._wrong[address] = (since, count + 1)
+        return since + WRONG_SECONDS - now if count >= MAX_WRONG else 0.0
+
+
+def make_token(secret: str, endpoint: str, *, now: float | None = None, seconds: int = TOKEN_SECONDS) -> tuple[str, int]:
+    """Sign a token for an endpoint; return it with the time it ends, in seconds since 1970."""
+    began = int(time.time() if now is None else now)
+    claims = {"aud": endpoint, "iat": began, "exp": began + seconds}
+    signed = ".".join(_encode(json.dumps(part, separators=(",", ":")).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
+    return f"{signed}.{_encode(_signature(signed, secret))}", began + seconds
+
+
+def is_good(token: str, secret: str) -> bool:
+    """Say whether a token was signed with a secret and has not ended. Its header is not believed: there is one algorithm."""
+    signed, _, signature = token.rpartition(".")
+    if not hmac.compare_digest(signature.encode(), _encode(_signature(signed, secret)).encode()):
+        return False
+    claims = json.loads(_decode(signed.partition(".")[2]))  # ours, since the signature is
+    return bool(time.time() < claims["exp"])
+
+
+def _signature(signed: str, secret: str) -> bytes:
+    return hmac.digest(secret.encode(), signed.encode(), "sha256")
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+class JsonFile:
+    """A small JSON file that others replace; read again when it changed."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._stamp = path, (0, 0)
+        self._value: dict[str, Any] = {}
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Changes when the file was replaced; the file is looked at."""
+        self.read()
+        return self._stamp
+
+    def read(self) -> dict[str, Any]:
+        """Return its mapping; an absent file is an empty one."""
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            self._value, self._stamp = {}, (0, 0)
+            return {}
+        if (status.st_mtime_ns, status.st_ino) != self._stamp:
+            with open(self._path, encoding="utf-8") as stream:
+                self._value = json.load(stream)
+            self._stamp = (status.st_mtime_ns, status.st_ino)
+        return self._value
