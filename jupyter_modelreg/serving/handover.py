@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 10.0  # the door is answered between requests' bytes; a worker
 def offer(folder: str) -> socket.socket:
     """Return a Unix socket in a worker's own folder (mode 0700) where successors may ask."""
     door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _short(folder) as path:
+    with short(folder) as path:
         door.bind(path)
     door.listen()
     return door
@@ -36,7 +36,7 @@ def give(door: socket.socket, listener: socket.socket) -> None:
 
 def take(folder: str) -> socket.socket | None:
     """Ask a running worker for its listening socket; None when nobody answers."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, _short(folder) as path:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, short(folder) as path:
         asking.settimeout(TIMEOUT_SECONDS)
         try:
             asking.connect(path)
@@ -47,10 +47,10 @@ def take(folder: str) -> socket.socket | None:
 
 
 @contextmanager
-def _short(folder: str) -> Iterator[str]:
+def short(folder: str, name: str = NAME) -> Iterator[str]:
     """Yield a path of the socket that fits into the 108 bytes a Unix address has."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{handle}/{NAME}" if os.path.isdir("/proc/self/fd") else os.path.join(folder, NAME)
+        yield f"/proc/self/fd/{handle}/{name}" if os.path.isdir("/proc/self/fd") else os.path.join(folder, name)
     finally:
         os.close(handle)
