@@ -19,13 +19,15 @@ from __future__ import annotations
 
 from ..entities.model import ColumnSpec, Signature
 from ..errors import InvalidInput, nearest
-from .calls import Unwritable
+from .calls import Call, Unwritable
 from .payloads import to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable
     from typing import Any
+
+    from .http import Request
 
 OUTPUT = "predict"  # name of a lone output without one. Source: MLServer's scikit-learn runtime.
 MAX_SHOWN = 60
@@ -92,6 +94,20 @@ def to_input(named: dict[str, Any], wants: str, signature: Signature | None) -> 
     columns = {name: _column(array, name) for name, array in named.items()}
     _check_lengths(columns)
     return _join(columns, wants, {})
+
+
+def read_text(request: Request, meta: Any = None) -> Call:
+    """Return a call that hands a scoring script the body as it is.
+
+    Raises
+    ------
+    InvalidInput
+        If it is no text.
+    """
+    try:
+        return Call(request.body.decode("utf-8"), meta=meta, headers=request.headers)
+    except UnicodeDecodeError:
+        raise InvalidInput("The body is not UTF-8 text, which is what this deployment's scoring script takes.") from None
 
 
 def rows_and_key(inputs: Any, signature: Signature | None) -> tuple[int, Hashable]:

@@ -108,10 +108,15 @@ class ServedModel:
         self.wants: str = "text" if predictor is None else predictor.wants
 
     def members(self) -> list[ServedModel]:
-        """Return the models that callers may name: this one, or those of a repository, the only one of which has this name too."""
+        """Return this model, first, and those of the repository that it is."""
         held = getattr(self.predictor, "members", {})
         named = [ServedModel(name, version, predictor=predictor) for name, (version, predictor) in held.items()]
-        return named if len(held) > 1 or self.name in held else [self, *named]
+        return [self, *(model for model in named if not self.is_asked or model.name != self.name)]
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it answers itself, and is not a repository of several."""
+        return len(getattr(self.predictor, "members", ())) < 2
 
 
 class Call:

@@ -26,7 +26,7 @@ from ..errors import InvalidInput
 from . import arrays
 from .calls import Call, Route, Unwritable
 from .http import Response, json_response
-from .payloads import parse_json, to_json
+from .payloads import parse_json, write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def routes(models: list[ServedModel]) -> Routes:
 
     A model without a version in the path is its newest, or its only one. Names may come percent-encoded.
     """
-    wire = V2()
+    wire, models = V2(), [model for model in models if model.is_asked]
 
     def answer(value: Any) -> Route:
         return Route(wire, plain=lambda request: json_response(value))
@@ -108,7 +108,8 @@ class V2:
     def read(self, request: Request, model: ServedModel) -> Call:
         """Read JSON, or JSON with binary tensors behind it."""
         if model.script is not None:
-            return _for_script(request)
+            body = parse_json(request.body)
+            return arrays.read_text(request, _Asked(body if isinstance(body, dict) else {}))
         body, tail = _split(request, model)
         named = _read_tensors(body.get("inputs"), tail)
         inputs = arrays.to_input(named, model.wants, model.signature)
@@ -119,7 +120,7 @@ class V2:
         """Write tensors by name, each as JSON or as bytes, as was asked."""
         asked: _Asked = call.meta
         if model.script is not None and isinstance(value, dict) and "outputs" in value:
-            return json_response({"model_name": model.name, "model_version": model.version, **asked.id, **to_json(value)})
+            return Response(body=write_json({"model_name": model.name, "model_version": model.version, **asked.id, **value}))
         made = arrays.to_arrays(value, model.signature)
         try:
             chosen = asked.choose(made)
@@ -135,9 +136,9 @@ class V2:
                 about["data"] = _to_json(array)
             outputs.append(about)
         answer = {"model_name": model.name, "model_version": model.version, **asked.id, "outputs": outputs}
+        head = write_json(answer)
         if not tails:
-            return json_response(answer)
-        head = json.dumps(answer, allow_nan=False).encode()
+            return Response(body=head)
         return Response(body=b"".join([head, *tails]), content_type="application/octet-stream", headers={HEAD_LENGTH: str(len(head))})
 
     def fail(self, message: str, status: int) -> Response:
@@ -151,11 +152,11 @@ class _Asked:
     __slots__ = ("id", "is_binary", "outputs")
 
     def __init__(self, body: dict[str, Any]) -> None:
-        if not isinstance(body.get("id", ""), str):
+        if not isinstance(body.get("id"), str | None):
             raise InvalidInput('"id" must be text.')
-        self.id = {"id": body["id"]} if "id" in body else {}
+        self.id = {} if body.get("id") is None else {"id": body["id"]}
         self.is_binary = bool(_parameters(body, "The request").get("binary_data_output"))
-        wanted = body.get("outputs", [])
+        wanted = [] if body.get("outputs") is None else body["outputs"]
         if not isinstance(wanted, list) or not all(isinstance(item, dict) and isinstance(item.get("name"), str) for item in wanted):
             raise InvalidInput('"outputs" must be a list of mappings, each with a "name".')
         self.outputs = [
@@ -175,15 +176,6 @@ class _Asked:
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
-
-
-def _for_script(request: Request) -> Call:
-    try:
-        text = request.body.decode("utf-8")
-        body = parse_json(request.body)
-    except UnicodeDecodeError:
-        raise InvalidInput("This deployment is a scoring script, which takes JSON; send no binary tensors.") from None
-    return Call(text, meta=_Asked(body if isinstance(body, dict) else {}), headers=request.headers)
 
 
 def _split(request: Request, model: ServedModel) -> tuple[dict[str, Any], memoryview]:
@@ -260,7 +252,7 @@ def _read_tensor(item: dict[str, Any], what: str, tail: memoryview) -> tuple[Any
 
 
 def _parameters(holder: dict[str, Any], what: str) -> dict[str, Any]:
-    parameters = holder.get("parameters") or {}
+    parameters = {} if holder.get("parameters") is None else holder["parameters"]
     if not isinstance(parameters, dict):
         raise InvalidInput(f'{what} has "parameters" that are no mapping.')
     unserved = next((name for name in NOT_SERVED if name in parameters), None)
@@ -328,7 +320,7 @@ def _to_array(leaves: list[Any], kind: str, dtype: str, what: str) -> Any:
     fraction = next((item for item in leaves if item != int(item)), None)
     limits = np.iinfo(dtype)
     if fraction is not None or (leaves and not limits.min <= min(leaves) <= max(leaves) <= limits.max):
-        wrong = fraction if fraction is not None else max(leaves, key=abs)
+        wrong = fraction if fraction is not None else min(leaves) if min(leaves) < limits.min else max(leaves)
         raise InvalidInput(f"{what} holds {str(wrong)[:MAX_SHOWN]}, which is no {np.dtype(dtype).name}.")
     return np.array([int(item) for item in leaves], dtype=dtype)
 
@@ -348,17 +340,14 @@ def _to_bytes(array: Any) -> memoryview:
     return flat
 
 
-def _to_json(array: Any) -> list[Any]:
-    import numpy as np
-
-    values: list[Any] = array.ravel().tolist()
-    if array.dtype == object:
-        try:
-            return [item.decode() if isinstance(item, bytes) else item for item in values]
-        except UnicodeDecodeError:
-            raise Unwritable("The model returned bytes that are no text; ask for them with binary_data.") from None
-    is_finite = array.dtype.kind != "f" or bool(np.isfinite(array).all())
-    return values if is_finite else [item if math.isfinite(item) else None for item in values]
+def _to_json(array: Any) -> Any:
+    """Return a tensor's values in rows, for the writer of JSON."""
+    if array.dtype.kind != "O":
+        return array.ravel()
+    try:
+        return [item.decode() if isinstance(item, bytes) else item for item in array.ravel().tolist()]
+    except UnicodeDecodeError:
+        raise Unwritable("The model returned bytes that are no text; ask for them with binary_data.") from None
 
 
 # --- words ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,94 @@
+"""MLflow's scoring protocol: ``/invocations`` in JSON, CSV and numpy's format, and what its clients look at before.
+
+``mlflow.deployments`` asks ``/endpoints/NAME/invocations``, where NAME is the model's or the endpoint's; the scoring client
+``/ping`` and ``/invocations``. A body of ``application/x-npy`` is one array, and ``Accept: application/x-npy`` asks for one.
+
+Source: MLflow 3, scoring server and deployments client.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from .. import __version__
+from . import arrays, npy
+from .calls import Call, Route, Unacceptable
+from .http import Response, json_response
+from .payloads import parse_rows, to_input, write_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from .calls import Routes, ServedModel
+    from .http import Request
+
+CODES = {400: "BAD_REQUEST", 404: "ENDPOINT_NOT_FOUND"}
+KINDS = ("application/json", "text/csv", npy.CONTENT_TYPE)
+
+
+def routes(models: list[ServedModel], names: Iterable[str] = ()) -> Routes:
+    """Return the protocol's routes: the first model answers ``/invocations``, each under its name and the first under more names."""
+    wire = Mlflow()
+    health = Route(wire, plain=lambda request: Response(body=b"\n"))
+    version = Route(wire, plain=lambda request: Response(body=__version__.encode(), content_type="text/plain; charset=utf-8"))
+    unknown = Route(wire, plain=lambda request: wire.fail("There is no such endpoint here; ask /invocations.", 404))
+    named = {**dict.fromkeys(names, models[0]), **{model.name: model for model in reversed(models)}}
+    return {
+        "/ping": {"GET": health},
+        "/health": {"GET": health},
+        "/version": {"GET": version},
+        "/invocations": {"POST": Route(wire, models[0])},
+        "/endpoints/*": {"POST": unknown},
+        **{
+            f"/endpoints/{spelling}/invocations": {"POST": Route(wire, model)}
+            for name, model in named.items()
+            for spelling in {name, quote(name, safe="")}
+        },
+    }
+
+
+class Mlflow:
+    """The protocol's format of requests, answers and errors."""
+
+    def read(self, request: Request, model: ServedModel) -> Call:
+        """Read rows by the body's content type."""
+        kind = content_type(request)
+        if kind not in KINDS:
+            raise Unacceptable(f'Send {", ".join(KINDS[:-1])} or {KINDS[-1]}, not "{kind[:60]}".', 415)
+        return read_rows(request, model, kind)
+
+    def write(self, value: Any, call: Call, model: ServedModel) -> Response:
+        """Write predictions, as an array where that was asked for."""
+        if call.meta:
+            return npy.write(arrays.to_arrays(value, model.signature))
+        return Response(body=write_json({"predictions": value}))
+
+    def fail(self, message: str, status: int) -> Response:
+        """Word a failure."""
+        return json_response({"error_code": CODES.get(status, "INTERNAL_ERROR"), "message": message}, status)
+
+
+def read_rows(request: Request, model: ServedModel, kind: str) -> Call:
+    """Read a body of rows in any format and envelope; ``meta`` says whether the answer shall be an array.
+
+    Raises
+    ------
+    InvalidInput
+        If it is at fault.
+    """
+    is_array = npy.is_wanted(request)
+    if model.script is not None:
+        return arrays.read_text(request, is_array)
+    if kind == npy.CONTENT_TYPE:
+        inputs = arrays.to_input({"": npy.read(request.body)}, model.wants, model.signature)
+    else:
+        inputs = to_input(parse_rows(request.body, kind), model.wants, model.signature)
+    rows, key = arrays.rows_and_key(inputs, model.signature)
+    return Call(inputs, rows, key, is_array)
+
+
+def content_type(request: Request) -> str:
+    """Return the type of a body without its parameters, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
