@@ -100,8 +100,12 @@ class Pins(Part):
             transaction.execute("DELETE FROM doomed WHERE id = ?", (identifier,))
 
     def live_digests(self) -> set[str]:
-        """Return the digests of all manifests that a version names; everything else in the store may go."""
-        return {row[0] for row in self.rows("SELECT DISTINCT digest FROM version WHERE deleted_at IS NULL")}
+        """Return the digests of all manifests that a version names, of a model or an environment; everything else in the store may go."""
+        query = """
+            SELECT digest FROM version WHERE deleted_at IS NULL
+            UNION SELECT manifest FROM environment_version WHERE deleted_at IS NULL AND manifest IS NOT NULL
+        """
+        return {row[0] for row in self.rows(query)}
 
     def _use_pin(self, transaction: Transaction, pin: str, name: str) -> None:
         """Let a pin go for the version that takes its place."""

@@ -207,6 +207,7 @@ class DriftReport(Record):
     deployment: str
     collection: str
     reference: str = field(help="The file.")
+    window: str
     since: str
     until: str
     verdict: str
@@ -223,6 +224,7 @@ class MirrorReport(Record):
 
     endpoint: str
     deployment: str
+    window: str
     since: str
     until: str
     requests: int = 0

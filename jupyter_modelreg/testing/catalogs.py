@@ -17,6 +17,7 @@ import time
 import pytest
 
 from ..catalog import Catalog, database, open_catalog, pins
+from ..entities.environment import Environment
 from ..entities.model import Lineage, Model, Signature
 from ..entities.online import OnlineDeployment, OnlineEndpoint
 from ..errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -37,6 +38,11 @@ def manifest_of(content: str) -> Manifest:
 def create(catalog: Catalog, name: str, content: str = "one", **values: Any) -> Model:
     """Register a version of a content."""
     return catalog.create_version(Model(name=name, **values), manifest_of(content), user="ada")
+
+
+def define(catalog: Catalog, digest: str, **values: Any) -> Environment:
+    """Record an environment of a definition; a catalog knows only its digest."""
+    return catalog.create_environment(Environment(name="tools", image="python:3.11", digest=digest, **values), user="ada")
 
 
 class CatalogSuite:
@@ -386,6 +392,110 @@ class CatalogSuite:
         assert changed.creation_context.last_modified_by == "bob"
         catalog.delete_deployment("live", "blue")
         assert catalog.list_deployments("live") == []
+
+    def test_an_environment_that_differs_in_nothing_is_the_latest_one(self, catalog: Catalog) -> None:
+        first = define(catalog, "a", tags={"team": "north"})
+        assert (first.version, first.latest_version) == ("1", "1")
+        assert define(catalog, "a") == first
+        assert [define(catalog, digest).version for digest in ("b", "a")] == ["2", "3"]
+        again = define(catalog, "a", description="Tools", tags={"stage": "prod"})
+        assert (again.version, again.description, again.tags) == ("3", "Tools", {"stage": "prod"})
+        assert [item.version for item in catalog.list_environments("tools")] == ["3", "2", "1"]
+        assert [(item.name, item.version) for item in catalog.list_environments()] == [("tools", "3")]
+
+    def test_an_environments_version_never_changes_and_is_never_used_twice(self, catalog: Catalog) -> None:
+        assert define(catalog, "a", version="7").version == "7"
+        assert define(catalog, "b").version == "8"
+        with pytest.raises(Conflict, match=r"tools:7 exists with another definition; versions never change"):
+            define(catalog, "b", version="7")
+        assert catalog.delete_environment("tools", "8") == ["8"]
+        with pytest.raises(Conflict, match=r"tools:8 was deleted at 20.+Z, it cannot be recreated"):
+            define(catalog, "b", version="8")
+        assert define(catalog, "b").version == "9"
+        assert catalog.delete_environment("tools") == ["9", "7"]
+        with pytest.raises(NotFound, match='There is no environment "tools"'):
+            catalog.get_environment("tools")
+        assert define(catalog, "b").version == "10"
+
+    def test_an_environment_is_found_by_version_and_label(self, catalog: Catalog) -> None:
+        for digest in ("a", "b"):
+            define(catalog, digest)
+        assert [catalog.get_environment("tools", *words).version for words in ((), ("1",), (None, "latest"))] == ["2", "1", "2"]
+        with pytest.raises(NotFound, match=r'Environment tools has no version "9"; it has 2, 1'):
+            catalog.get_environment("tools", "9")
+        with pytest.raises(NotFound, match=r"version label champion does not exist"):
+            catalog.get_environment("tools", label="champion")
+        with pytest.raises(NotFound, match='Did you mean "tools"'):
+            catalog.list_environments("tool")
+        with pytest.raises(InvalidInput, match="Cannot specify both"):
+            catalog.get_environment("tools", "1", "latest")
+        with pytest.raises(Conflict, match='There is an environment "tools"'):
+            catalog.create_environment(Environment(name="Tools", image="i", digest="a"))
+        for bad in ({"name": "a b"}, {"version": "latest"}, {"tags": {"a=b": "c"}}):
+            with pytest.raises(InvalidInput):
+                catalog.create_environment(Environment(**{"name": "tools", "image": "i", "digest": "z", **bad}))
+        assert len(catalog.list_environments("tools", archived="all")) == 2
+        assert len(catalog.list_environments("tools", max_results=1)) == 1
+
+    def test_an_archived_environment_is_hidden_and_can_be_used(self, catalog: Catalog) -> None:
+        for digest in ("a", "b"):
+            define(catalog, digest)
+        catalog.set_environment_archived("tools", "2", True)
+        assert [item.version for item in catalog.list_environments()] == ["1"]
+        assert [item.version for item in catalog.list_environments(archived="only")] == ["2"]
+        assert catalog.get_environment("tools").is_archived
+        catalog.set_environment_archived("tools", None, True)
+        assert catalog.list_environments() == []
+        assert define(catalog, "c").is_archived
+        with pytest.raises(Conflict, match="The whole environment tools is archived; restore it first"):
+            catalog.set_environment_archived("tools", "2", False)
+        catalog.set_environment_archived("tools", None, False)
+        assert [item.version for item in catalog.list_environments("tools")] == ["3", "1"]
+
+    def test_an_environment_in_use_is_not_deleted(self, catalog: Catalog) -> None:
+        create(catalog, "churn")
+        define(catalog, "a")
+        catalog.create_endpoint(OnlineEndpoint(name="live"))
+        deployment = OnlineDeployment(name="blue", endpoint_name="live", model="azureml:churn:1", environment="azureml:tools:1")
+        catalog.put_deployment(deployment, None)
+        for version in ("1", None):
+            with pytest.raises(Conflict, match=r"Environment tools:1 is used at live/blue; delete the deployment first"):
+                catalog.delete_environment("tools", version)
+        catalog.delete_deployment("live", "blue")
+        assert catalog.delete_environment("tools") == ["1"]
+
+    def test_a_build_context_is_spared_by_a_clean_up_as_long_as_its_environment_stands(self, catalog: Catalog) -> None:
+        context = manifest_of("Dockerfile")
+        pin = catalog.pin({context.digest})
+        catalog.create_environment(Environment(name="tools", image="i", digest="a"), manifest=context, pin=pin)
+        assert catalog.live_digests() == {context.digest}
+        assert catalog.kept_contexts() == [("environment tools:1", context.digest, context.size_bytes)]
+        assert catalog.rows("SELECT * FROM pin") == []
+        catalog.delete_environment("tools")
+        assert catalog.live_digests() == set()
+        assert catalog.kept_contexts() == []
+
+    def test_every_change_of_an_environment_is_recorded(self, catalog: Catalog) -> None:
+        define(catalog, "a")
+        define(catalog, "a")
+        catalog.update_environment("tools", "1", lambda found: found.replace(description="new"), user="eve")
+        catalog.set_environment_archived("tools", "1", True)
+        catalog.delete_environment("tools", "1")
+        assert [(row.action, row.subject) for row in reversed(catalog.audit())] == [
+            ("create environment", "tools:1"),
+            ("update environment", "tools:1"),
+            ("archive environment", "tools:1"),
+            ("delete environment", "tools:1"),
+        ]
+        assert catalog.broken_audit() is None
+
+    def test_eight_processes_that_define_the_same_environment_make_one(self, url: str) -> None:
+        code = (
+            "import sys; from jupyter_modelreg.testing.catalogs import define; from jupyter_modelreg.catalog import open_catalog;"
+            "print(define(open_catalog(sys.argv[1]), 'a').version)"
+        )
+        runs = [subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)]
+        assert [run.communicate() for run in runs] == [(b"1\n", b"")] * 8
 
     def test_every_change_is_counted_and_no_failed_one(self, catalog: Catalog) -> None:
         before = catalog.change_number()

@@ -234,7 +234,6 @@ def test_a_scoring_script_of_ones_own_is_deployed(az: Az, mlflow_model: Path) ->
         ("az ml job download --name my_job --output-name my_model", NotYet, "jobs"),
         ("az ml datastore create -f datastore.yml", NotYet, "datastores beyond the default one"),
         ("az ml data create -f data.yml", NotYet, "data assets"),
-        ("az ml environment create -f environment.yml", NotYet, "environments"),
         ("az ml registry create -f registry.yml", NotYet, "registries"),
         (
             "az ml model share --name run-model-example --version 1 --registry-name my-registry "

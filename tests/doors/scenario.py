@@ -147,6 +147,38 @@ STEPS: list[tuple[str, str, dict[str, Any]]] = [
     ("audit", "list", {"max_results": 3}),
     ("audit", "list", {"model": "scaler"}),
     ("audit", "list", {"max_results": 0}),
+    ("environment", "list", {}),
+    ("environment", "create", {"name": "tools"}),
+    ("environment", "create", {"name": "tools", "conda_file": "code/conda.yaml", "tags": {"team": "north"}, "description": "Tools"}),
+    ("environment", "create", {"name": "tools", "conda_file": "code/conda.yaml"}),
+    ("environment", "create", {"name": "tools", "image": "python:3.11", "tags": {"team": "south"}}),
+    ("environment", "create", {"name": "tools", "version": "1", "image": "python:3.12"}),
+    ("environment", "create", {"name": "tools", "image": "python:3.11", "os_type": "windows", "version": "9"}),
+    ("environment", "create", {"name": "context", "build_context": "code"}),
+    ("environment", "create", {"name": "context", "build_context": "code", "dockerfile_path": "docker/File"}),
+    ("environment", "create", {"file": "code/conda.yaml"}),
+    ("environment", "create", {"file": "code/environment.yml", "set": ["tags.team=east"]}),
+    ("environment", "list", {}),
+    ("environment", "list", {"name": "tools"}),
+    ("environment", "list", {"name": "tols"}),
+    ("environment", "list", {"archived_only": True, "include_archived": True}),
+    ("environment", "show", {"name": "tools"}),
+    ("environment", "show", {"name": "tools:1"}),
+    ("environment", "show", {"name": "azureml:tools@latest"}),
+    ("environment", "show", {"name": "tools", "version": "5"}),
+    ("environment", "update", {"name": "tools", "version": "1", "set": ["tags.stage=prod", "description=Old"]}),
+    ("environment", "update", {"name": "tools", "version": "1", "set": ["image=python"]}),
+    ("environment", "archive", {"name": "tools", "version": "1"}),
+    ("environment", "list", {"name": "tools", "archived_only": True}),
+    ("environment", "restore", {"name": "tools", "version": "1"}),
+    ("environment", "share", {"name": "tools", "version": "1", "share_with_name": "s", "share_with_version": "1", "registry_name": "r"}),
+    ("environment", "build", {"name": "nobody"}),
+    ("environment", "list-built", {}),
+    ("environment", "clean", {"older_than": "soon", "yes": True}),
+    ("environment", "clean", {"older_than": "0"}),
+    ("environment", "delete", {"name": "tools", "version": "2", "yes": True}),
+    ("environment", "delete", {"name": "tools", "yes": True}),
+    ("environment", "delete", {"name": "tools", "yes": True}),
     ("model", "delete", {"name": "copy", "yes": True}),
     ("model", "list", {}),
     ("datastore", "list", {}),
@@ -164,6 +196,10 @@ def make_files(folder: Path) -> None:
         (folder / name / "weights" / "scale.txt").write_text(scale)
     (folder / "code").mkdir()
     (folder / "code" / "score.py").write_text(SCRIPT)
+    (folder / "code" / "conda.yaml").write_text("name: tools\nchannels: [conda-forge]\ndependencies: [python=3.11, {pip: [six]}]\n")
+    (folder / "code" / "environment.yml").write_text("name: described\nconda_file: conda.yaml\nimage: ubuntu\n")
+    (folder / "code" / "docker").mkdir()
+    (folder / "code" / "docker" / "File").write_text("FROM python:3.11\n")
 
 
 def tell(door: Door) -> list[Answer]:
