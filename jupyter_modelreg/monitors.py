@@ -72,13 +72,16 @@ def find_drift(workspace: Workspace, command: MonitorDrift) -> DriftReport:
     live, rows, unread, is_capped = _read_live(workspace, command, since)
     columns = [_compare(column, values, live.get(column), thresholds) for column, values in reference.items()]
     columns += [
-        ColumnDrift(column=column, kind="", verdict="new", live_values=len(live[column])) for column in live if column not in reference
+        ColumnDrift(column=column, kind="", verdict="new", reasons=["not in the reference"], live_values=len(live[column]))
+        for column in live
+        if column not in reference
     ]
     return DriftReport(
         endpoint=command.endpoint_name,
         deployment=command.deployment_name,
         collection=command.collection,
         reference=name,
+        window=command.window,
         since=_iso(since),
         until=_iso(until),
         verdict=max((item.verdict for item in columns), key=VERDICTS.index, default="too-few"),
@@ -114,6 +117,7 @@ def compare_mirror(workspace: Workspace, command: MonitorMirror) -> MirrorReport
     return MirrorReport(
         endpoint=command.endpoint_name,
         deployment=command.deployment_name,
+        window=command.window,
         since=_iso(since),
         until=_iso(until),
         requests=len(pairs),
@@ -337,7 +341,7 @@ def _compare(column: str, reference: list[Any], live: list[Any] | None, threshol
     kind = _kind(reference)
     known = _plain(reference, kind)
     if live is None:
-        return ColumnDrift(column=column, kind=kind, verdict="missing", reference_values=len(known))
+        return ColumnDrift(column=column, kind=kind, verdict="missing", reasons=["in no request"], reference_values=len(known))
     if kind == "skipped":
         return ColumnDrift(column=column, kind="", verdict="skipped", live_values=len(live))
     seen = _plain(live, kind)
@@ -354,7 +358,7 @@ def _compare(column: str, reference: list[Any], live: list[Any] | None, threshol
         column=column,
         kind=kind,
         verdict=verdict,
-        reasons=[beyond[name] for name in told] if verdict in ("drift", "quality") else [],
+        reasons=[f"fewer than {MIN_VALUES} values"] if verdict == "too-few" else [beyond[name] for name in told if verdict != "ok"],
         reference_values=len(known),
         live_values=len(seen),
         metrics={**metrics, **rates},
@@ -431,7 +435,7 @@ def _shown_numbers(known: Any, seen: Any) -> Histogram:
     edges = np.linspace(low, high, SHOWN_BINS + 1) if low < high else np.array([low - 0.5, low + 0.5])
     shares = [np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / len(values) for values in (known, seen)]
     labels = [f"{left:.4g} to {right:.4g}" for left, right in pairwise(edges)]
-    return Histogram(labels=labels, reference=shares[0].tolist(), live=shares[1].tolist())
+    return Histogram(labels=labels, reference=_rounded(shares[0]), live=_rounded(shares[1]))
 
 
 def _measure_categories(reference: list[str], live: list[str]) -> tuple[dict[str, float], Histogram]:
@@ -462,7 +466,11 @@ def _shown_categories(names: list[str], known: Any, seen: Any) -> Histogram:
     left = [1 - sum(side) for side in shares]
     if max(left) > 1e-9:
         shown, shares = [*shown, OTHERS], [[*side, rest] for side, rest in zip(shares, left, strict=True)]
-    return Histogram(labels=shown, reference=shares[0], live=shares[1])
+    return Histogram(labels=shown, reference=_rounded(shares[0]), live=_rounded(shares[1]))
+
+
+def _rounded(shares: Any) -> list[float]:
+    return [round(float(share), 6) for share in shares]
 
 
 def _measure_texts(reference: list[str], live: list[str]) -> tuple[dict[str, float], None]:

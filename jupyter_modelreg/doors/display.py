@@ -516,12 +516,12 @@ def drift_heads(report: Any) -> list[str]:
         counts[item.verdict] = counts.get(item.verdict, 0) + 1
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
     notes = [
-        f"Only the latest {report.live_rows:,} rows of the window are looked at." if report.is_capped else "",
-        f"{count_text([0] * report.unread_lines, 'line')} could not be read." if report.unread_lines else "",
+        "Only the latest rows of the window are looked at." if report.is_capped else "",
+        f"{report.unread_lines:,} {'line' if report.unread_lines == 1 else 'lines'} could not be read." if report.unread_lines else "",
     ]
     return [
         f"{count_text(report.columns, 'column')}: {verdicts}.",
-        f"{report.live_rows:,} rows of {report.collection} in the last {report.window}, "
+        f"{report.live_rows:,} {'row' if report.live_rows == 1 else 'rows'} of {report.collection} in the last {report.window}, "
         f"against {report.reference_rows:,} rows of {report.reference}.",
         *filter(None, notes),
     ]
