@@ -41,11 +41,12 @@ class Keys:
         return (self._file.version, int(time.time()) if "secret" in self._file.read() else 0)
 
     def accepts(self, header: str) -> bool:
-        """Compare with both keys, each in constant time, or check the signature and the end of a token."""
-        scheme, _, given = header.partition(" ")
-        known, offered = self._file.read(), given.strip()
-        if scheme.lower() != "bearer":
-            return False
+        """Compare with both keys, each in constant time, or check the signature and the end of a token.
+
+        It may come as the password of Basic authentication too, whoever the user: MLflow's scoring client and other programs
+        that know addresses only have no other way, and never send it in the address itself.
+        """
+        known, offered = self._file.read(), _offered(header)
         if "secret" in known:
             return is_good(offered, str(known["secret"]))
         matches = [hmac.compare_digest(offered.encode(), str(key).encode()) for key in known.values()]
@@ -61,6 +62,17 @@ class Keys:
             self._wrong.clear()
         self._wrong[address] = (since, count + 1)
         return since + WRONG_SECONDS - now if count >= MAX_WRONG else 0.0
+
+
+def _offered(header: str) -> str:
+    scheme, _, given = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip()
+    try:
+        plain = base64.b64decode(given.strip(), validate=True).decode() if scheme.lower() == "basic" else ""
+    except ValueError:
+        return ""
+    return plain.partition(":")[2]
 
 
 def make_token(secret: str, endpoint: str, *, now: float | None = None, seconds: int = TOKEN_SECONDS) -> tuple[str, int]:

@@ -128,7 +128,7 @@ class V2:
             return self.fail(error.message, 400)
         outputs, tails = [], []
         for name, array, is_binary in chosen:
-            about: dict[str, Any] = {"name": name, "datatype": _datatype(array.dtype), "shape": list(array.shape)}
+            about: dict[str, Any] = {"name": name, "datatype": datatype_of(array.dtype), "shape": list(array.shape)}
             if is_binary:
                 tails.append(_to_bytes(array))
                 about["parameters"] = {"binary_data_size": len(tails[-1])}
@@ -358,12 +358,12 @@ def _tensor(spec: ColumnSpec, name: str) -> dict[str, Any]:
 
     return {
         "name": name,
-        "datatype": _datatype(np.dtype(arrays.dtype_of(spec.type))),
+        "datatype": datatype_of(np.dtype(arrays.dtype_of(spec.type))),
         "shape": [-1, 1] if spec.shape is None else spec.shape,
     }
 
 
-def _datatype(dtype: Any) -> str:
+def datatype_of(dtype: Any) -> str:
     """Return the protocol's word for numpy's type; what is no number is BYTES."""
     word = {"b": "BOOL", "i": "INT", "u": "UINT", "f": "FP"}.get(dtype.kind, "BYTES")
     return word if word in DATATYPES else f"{word}{dtype.itemsize * 8}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
@@ -24,6 +25,17 @@ def test_either_key_is_taken_and_nothing_else(tmp_path: Path) -> None:
     assert known.accepts("bearer  def ")
     for wrong in ("", "abc", "Basic abc", "Bearer", "Bearer ab", "Bearer ABC", "Bearer abcdef", "Bearer ключ"):
         assert not known.accepts(wrong)
+
+
+def test_a_key_may_be_the_password_of_programs_that_know_addresses_only(tmp_path: Path) -> None:
+    known = written(tmp_path / "keys.json", {"primary": "abc", "secondary": "def"})
+    header = {
+        user: f"Basic {base64.b64encode(user.encode()).decode()}"
+        for user in ("anyone:abc", ":def", "abc", "abc:", "x:abcd", ":", "\xff:abc")
+    }
+    assert {user for user, sent in header.items() if known.accepts(sent)} == {"anyone:abc", ":def", "\xff:abc"}
+    for broken in ("Basic", "Basic abc", "Basic /w==", "Basic YTphYmM", "Basic YTphYmM=YTphYmM="):
+        assert not known.accepts(broken)
 
 
 def test_no_file_takes_nobody(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ NUMBERS = arrays.arrays(
 @settings(max_examples=200, deadline=None)
 @given(NUMBERS, st.booleans())
 def test_any_array_comes_back_as_it_went(array: Any, is_binary: bool) -> None:
-    datatype = v2._datatype(array.dtype)
+    datatype = v2.datatype_of(array.dtype)
     if is_binary:
         body, tail = {"inputs": [tensor(datatype, list(array.shape), size=array.nbytes)]}, array.tobytes()
         answer = infer(served(), {**body, "parameters": {"binary_data_output": True}}, tail)
