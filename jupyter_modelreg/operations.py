@@ -128,7 +128,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("environment", "build", "environment:BuildEnvironment", "environments:build_environment", "PythonBuild"),
     Operation("environment", "list-built", "environment:ListBuiltEnvironments", "environments:list_built", "list[PythonBuild]", reads=True),
     Operation("environment", "clean", "environment:CleanEnvironments", "environments:clean_environments", "Removed", confirms="environments:ask_to_clean"),
-    Operation("monitor", "drift", "monitor:MonitorDrift", "monitors:find_drift", "DriftReport", reads=True),
+    Operation("monitor", "drift", "monitor:MonitorDrift", "monitors:find_drift", "DriftReport"),  # no reading: it takes a path
     Operation("monitor", "mirror", "monitor:MonitorMirror", "monitors:compare_mirror", "MirrorReport", reads=True),
     Operation("store", "stats", "store:ShowStoreStats", "stores:show_stats", "StoreStats", reads=True),
     Operation("store", "verify", "store:VerifyStore", "stores:verify_store", "Verification"),

@@ -538,7 +538,7 @@ def drift_cells(item: Any) -> list[str]:
     psi = metrics.get("population_stability_index")
     return [
         escape_control(item.column),
-        item.verdict,
+        escape_control(item.verdict),
         *("" if value is None else f"{value:.3f}" for value in (psi, distance)),
         "" if probability is None else "<0.001" if probability < 0.001 else f"{probability:.3f}",
         *("" if metrics.get(name) is None else f"{metrics[name]:.1%}" for name in ("null_value_rate", "out_of_bounds_rate")),

@@ -41,7 +41,7 @@ from .display import (
     unmounted_text,
     verified_text,
 )
-from .plots import histogram_svg
+from .plots import MAX_PLOTS, histogram_boxes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -353,7 +353,7 @@ def _drift(report: Any) -> str:
     titles = "".join(
         f"<th{'' if name in _DRIFT_NUMBERS else _LEFT}>{name}</th>" for name in ("Column", "Training and live", *DRIFT_COLUMNS[1:], "Why")
     )
-    rows = "".join(_drifted(item) for item in report.columns[:MAX_ROWS])
+    rows = "".join(_drifted(item, has_picture=at < MAX_PLOTS) for at, item in enumerate(report.columns[:MAX_ROWS]))
     more = (
         _faint(f"{len(report.columns) - MAX_ROWS:,} more columns are not shown; see them in .columns.")
         if len(report.columns) > MAX_ROWS
@@ -366,9 +366,9 @@ def _drift(report: Any) -> str:
 _DRIFT_NUMBERS = set(DRIFT_COLUMNS[2:])
 
 
-def _drifted(item: Any) -> str:
+def _drifted(item: Any, *, has_picture: bool) -> str:
     name, verdict, *numbers = drift_cells(item)
-    picture = histogram_svg(item.histogram, item.column) if item.histogram else ""
+    picture = histogram_boxes(item.histogram) if item.histogram and has_picture else ""
     why = "".join(f"<div{_WHOLE}>{escape(reason)}</div>" for reason in item.reasons)
     cells = "".join(f"<td{_WHOLE}>{escape(text)}</td>" for text in numbers)
     return f"<tr><td{_LEFT}>{_broken(name)}</td><td{_LEFT}>{picture}</td><td{_LEFT}><span{_WHOLE}>{_state(verdict)}</span></td>{cells}<td{_LEFT}>{why}</td></tr>"

@@ -1,6 +1,7 @@
-"""Histograms as SVG: a reference in grey, what came since in colour before it. Nothing is loaded, no script runs.
+"""Histograms: a reference in grey, what came since in colour. Nothing is loaded, no script runs.
 
-Each colour is given twice, the theme's last, and grey is the text's own colour made faint, so that light and dark themes both work.
+A table's are small and made of boxes, since JupyterLab takes SVG out of a notebook that it does not trust yet; a plot's are SVG.
+Each colour is given twice, the theme's last, so that light and dark themes both work.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ if TYPE_CHECKING:
 
     from ..entities.answers import ColumnDrift, DriftReport, Histogram
 
-SMALL = (132, 30)
+SMALL_HEIGHT = 30
 LARGE = (360, 110)
 MAX_PLOTS = 60
 _REFERENCE = 'fill="currentColor" fill-opacity="0.25"'
 _LIVE = 'fill="#1976d2" style="fill:var(--jp-brand-color1,#1976d2)"'
+_BOX = "background:#1976d2;background:var(--jp-brand-color1,#1976d2)"
 _KEY = "display:inline-block;width:10px;height:10px;margin:0 4px 0 12px;vertical-align:-1px"
 
 
@@ -35,7 +37,7 @@ class DriftPlot:
         report = self._report
         keys = (
             f'<span style="{_KEY};background:currentColor;opacity:.25"></span>training, {report.reference_rows:,} rows'
-            f'<span style="{_KEY};background:#1976d2;background:var(--jp-brand-color1,#1976d2)"></span>live, {report.live_rows:,} rows'
+            f'<span style="{_KEY};{_BOX}"></span>live, {report.live_rows:,} rows'
         )
         head = f"<div><b>{escape(report.endpoint)}/{escape(report.deployment)}</b> {escape(report.collection)}{keys}</div>"
         left = len(self._columns) - MAX_PLOTS
@@ -59,7 +61,7 @@ class DriftPlot:
 def _box(column: ColumnDrift) -> str:
     assert column.histogram
     verdict = f'<span style="opacity:.65">{escape(column.verdict)}</span>'
-    picture = histogram_svg(column.histogram, column.column, LARGE)
+    picture = histogram_svg(column.histogram, column.column)
     return f"<div><div>{escape(column.column[:60])} {verdict}</div>{picture}{_scale(column.histogram.labels, column.kind)}</div>"
 
 
@@ -73,10 +75,23 @@ def _scale(labels: list[str], kind: str) -> str:
     return f'<div style="display:flex;justify-content:space-between;width:{LARGE[0]}px;opacity:.65;font-size:85%">{spans}</div>'
 
 
-def histogram_svg(histogram: Histogram, name: str, size: tuple[int, int] = SMALL) -> str:
+def histogram_boxes(histogram: Histogram) -> str:
+    """Return both samples as pairs of small boxes of a common scale, for a table."""
+    top = _top(histogram)
+    width = 3 if len(histogram.labels) > 12 else 6
+    sides = ((histogram.reference, "background:rgba(128,128,128,.5)"), (histogram.live, _BOX))
+    bars = "".join(
+        f'<div style="{paint};width:{width}px;height:{max(1, round(side[at] / top * SMALL_HEIGHT)) if side[at] > 0 else 0}px"></div>'
+        for at in range(len(histogram.labels))
+        for side, paint in sides
+    )
+    line = f"display:inline-flex;align-items:flex-end;height:{SMALL_HEIGHT}px;border-bottom:1px solid rgba(128,128,128,.5)"
+    return f'<div style="{line}">{bars}</div>'
+
+
+def histogram_svg(histogram: Histogram, name: str) -> str:
     """Return both samples as bars of a common scale; a bar's shares are told when the mouse rests on it."""
-    width, height = size
-    top = max([*histogram.reference, *histogram.live, 1e-9])
+    (width, height), top = LARGE, _top(histogram)
     step = width / max(1, len(histogram.labels))
     bars = [
         f"<g><title>{escape(label)}: {known:.1%} of training, {seen:.1%} of live</title>"
@@ -101,8 +116,12 @@ def histogram_texts(histogram: Histogram | None) -> list[str]:
     """Return both samples as rows of blocks of a common scale, for a terminal; empty where there is nothing to draw."""
     if histogram is None:
         return ["", ""]
-    top = max([*histogram.reference, *histogram.live, 1e-9])
+    top = _top(histogram)
     return ["".join(_block(share / top) for share in side) for side in (histogram.reference, histogram.live)]
+
+
+def _top(histogram: Histogram) -> float:
+    return max([*histogram.reference, *histogram.live, 1e-9])
 
 
 def _block(share: float) -> str:

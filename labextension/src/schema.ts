@@ -461,6 +461,7 @@ export interface IDriftReport {
   collection: string;
   /** The file. */
   reference: string;
+  window: string;
   since: string;
   until: string;
   verdict: string;
@@ -712,6 +713,7 @@ export interface IManifestFile {
 export interface IMirrorReport {
   endpoint: string;
   deployment: string;
+  window: string;
   since: string;
   until: string;
   requests?: number;
@@ -847,7 +849,7 @@ export interface IOnlineDeployment {
   instance_type?: string;
   instance_count?: number;
   app_insights_enabled?: boolean;
-  scale_settings?: { [key: string]: unknown };
+  scale_settings?: IScaleSettings;
   request_settings?: IOnlineRequestSettings;
   liveness_probe?: IProbeSettings;
   readiness_probe?: IProbeSettings;
@@ -903,7 +905,7 @@ export interface IOnlineRequestSettings {
   max_queue_wait_ms?: number;
 }
 
-/** When a worker counts as ready or alive, in seconds and tries. */
+/** When an instance counts as ready or alive, in seconds and tries. */
 export interface IProbeSettings {
   initial_delay?: number;
   period?: number;
@@ -980,6 +982,17 @@ export interface IRestoreModel {
 export interface IRoute {
   port: number;
   path: string;
+}
+
+/** How many instances: as many as instance_count says, or as the load asks for between two numbers. */
+export interface IScaleSettings {
+  type?: 'default' | 'target_utilization';
+  min_instances?: number;
+  max_instances?: number;
+  /** Share of their time that instances shall be busy. */
+  target_utilization_percentage?: number;
+  /** Seconds between two looks. */
+  polling_interval?: number;
 }
 
 /** What the scanner found in a version's files. */
@@ -1465,7 +1478,7 @@ export const OPERATIONS: {
     path: 'environment/clean'
   },
   'monitor drift': {
-    method: 'GET',
+    method: 'POST',
     path: 'monitor/drift'
   },
   'monitor mirror': {

@@ -134,6 +134,22 @@ STEPS: list[tuple[str, str, dict[str, Any]]] = [
     ("model", "import", {"file": "code/score.py"}),
     ("model", "import", {"file": "nowhere.modelreg"}),
     ("model", "delete", {"name": "carried", "yes": True}),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "blue", "reference": "training.csv", "window": "9999d"}),
+    (
+        "monitor",
+        "drift",
+        {
+            **{"endpoint_name": "watched", "deployment_name": "blue", "reference": "training.csv", "window": "9999d"},
+            "threshold": {"population_stability_index": 5.5, "normalized_wasserstein_distance": 9.0},
+        },
+    ),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "blue"}),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "blue", "reference": "nowhere.csv"}),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "green", "reference": "training.csv"}),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "blue", "reference": "training.csv", "window": "soon"}),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "blue", "reference": "training.csv", "threshold": {"psi": 1.0}}),
+    ("monitor", "mirror", {"endpoint_name": "watched", "deployment_name": "green", "window": "9999d"}),
+    ("monitor", "mirror", {"endpoint_name": "watched", "deployment_name": "red"}),
     ("store", "stats", {}),
     ("store", "verify", {}),
     ("store", "verify", {"sample": 2}),
@@ -194,6 +210,14 @@ def make_files(folder: Path) -> None:
     for name, scale in (("one", "2"), ("two", "3")):
         (folder / name / "weights").mkdir(parents=True)
         (folder / name / "weights" / "scale.txt").write_text(scale)
+    (folder / "training.csv").write_text("age,plan\n" + "".join(f"{20 + number},{'ab'[number % 2]}\n" for number in range(40)))
+    asked = [{"age": 40 + number, "plan": "ab"[number % 2]} for number in range(40)]
+    sides = {"live": {"deployment": "blue", "status": 200, "body": [1]}, "mirror": {"deployment": "green", "status": 200, "body": [2]}}
+    for collection, said in (("model_inputs", asked), ("mirror", {**sides, "is_same": False, "largest_difference": 1.0})):
+        collected = folder / "home" / "datastores" / "workspaceblobstore" / "modelDataCollector" / "watched" / "blue" / collection
+        collected.mkdir(parents=True)
+        row = {"specversion": "1.0", "time": "2026-01-02T03:04:05.678Z", "data": said, "xrequestid": "r"}
+        (collected / "0.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "code").mkdir()
     (folder / "code" / "score.py").write_text(SCRIPT)
     (folder / "code" / "conda.yaml").write_text("name: tools\nchannels: [conda-forge]\ndependencies: [python=3.11, {pip: [six]}]\n")
