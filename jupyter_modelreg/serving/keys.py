@@ -46,10 +46,10 @@ class Keys:
         It may come as the password of Basic authentication too, whoever the user: MLflow's scoring client and other programs
         that know addresses only have no other way, and never send it in the address itself.
         """
-        known, offered = self._file.read(), _offered(header)
+        known, key = self._file.read(), offered(header)
         if "secret" in known:
-            return is_good(offered, str(known["secret"]))
-        matches = [hmac.compare_digest(offered.encode(), str(key).encode()) for key in known.values()]
+            return is_good(key, str(known["secret"]))
+        matches = [hmac.compare_digest(key.encode(), str(right).encode()) for right in known.values()]
         return any(matches)
 
     def must_wait(self, address: str = "") -> float:
@@ -64,7 +64,8 @@ class Keys:
         return since + WRONG_SECONDS - now if count >= MAX_WRONG else 0.0
 
 
-def _offered(header: str) -> str:
+def offered(header: str) -> str:
+    """Return the key or token that a header offers; empty when it is none that is known here."""
     scheme, _, given = header.partition(" ")
     if scheme.lower() == "bearer":
         return given.strip()
