@@ -1,7 +1,6 @@
 """Operations on online endpoints and deployments.
 
-An endpoint is a folder with keys and a URL; its deployment is one worker process that outlives whoever started it.
-This version serves one deployment an endpoint; shares of traffic come later.
+An endpoint is a folder with keys and a URL; a deployment is processes that outlive whoever started them.
 """
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from __future__ import annotations
 import os
 
 from . import hosting
-from .entities.online import CodeConfiguration, EndpointKeys, OnlineDeployment, OnlineEndpoint
-from .errors import Conflict, InvalidInput, NotFound, NotYet, Unavailable
+from .entities.online import MAX_DEPLOYMENTS, CodeConfiguration, EndpointKeys, OnlineDeployment, OnlineEndpoint
+from .errors import Conflict, InvalidInput, NotFound, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 DEFAULT_DEPLOYMENT = "default"
+MAX_MIRROR = 50  # percent
 MUTABLE = ("description", "tags", "traffic", "mirror_traffic", "properties")
 
 
@@ -84,7 +84,7 @@ def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
     names = [str(item.name) for item in workspace.catalog.list_endpoints()]
     is_new = endpoint_name not in names
     deployment = OnlineDeployment(
-        name=DEFAULT_DEPLOYMENT if is_new else _only_deployment_name(workspace, endpoint_name),
+        name=DEFAULT_DEPLOYMENT if is_new else _main_deployment_name(workspace, endpoint_name),
         endpoint_name=endpoint_name,
         model=str(wanted),
         code_configuration=_code_of(command.code, command.scoring_script),
@@ -103,12 +103,11 @@ def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
 def put_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> OnlineEndpoint:
     """Record a new endpoint and make its keys."""
     name = check_name(endpoint.name, "endpoint")
-    if endpoint.auth_mode != "key":
-        raise NotYet(f'auth_mode "{endpoint.auth_mode}" comes in a later version; use "key".')
-    _check_traffic(endpoint.traffic, [])
+    _check_traffic(endpoint, [])
     created = workspace.catalog.create_endpoint(endpoint.replace(name=name), user=workspace.settings.user)
-    hosting.write_keys(workspace, name, {"primary": hosting.new_key(), "secondary": hosting.new_key()})
-    hosting.write_traffic(workspace, created)
+    names = ("primary", "secondary") if endpoint.auth_mode == "key" else ("secret",)
+    hosting.write_keys(workspace, name, {key: hosting.new_key() for key in names})
+    hosting.write_new_endpoint(workspace, created)
     return hosting.observe_endpoint(workspace, name)
 
 
@@ -150,9 +149,7 @@ def change_endpoint(workspace: Workspace, endpoint: OnlineEndpoint, wanted: Onli
     """Write the mutable fields of an endpoint and tell its worker about the traffic."""
     name = str(endpoint.name)
     deployments = [str(item.name) for item in workspace.catalog.list_deployments(name)]
-    _check_traffic(wanted.traffic, deployments)
-    if wanted.mirror_traffic:
-        raise NotYet("mirror_traffic comes in a later version, with several deployments an endpoint.")
+    _check_traffic(wanted, deployments)
     changed = endpoint.replace(**{key: getattr(wanted, key) for key in MUTABLE})
     workspace.catalog.update_endpoint(changed, user=workspace.settings.user)
     hosting.write_traffic(workspace, changed)
@@ -218,8 +215,8 @@ def create_deployment(workspace: Workspace, command: CreateOnlineDeployment) -> 
         If the endpoint or the model does not exist.
     InvalidInput
         If the scoring script lacks ``run()``.
-    NotYet
-        If the endpoint has another deployment.
+    Conflict
+        If the endpoint has 20 others, or the deployment is being started already.
     Unavailable
         If the process does not start; its own words are in ``detail`` and in the log.
     """
@@ -280,8 +277,8 @@ def put_deployment(
     name = check_name(deployment.name, "deployment")
     endpoint = workspace.catalog.get_endpoint(_needed(deployment.endpoint_name, "--endpoint-name/-e"))
     others = [str(item.name) for item in workspace.catalog.list_deployments(str(endpoint.name)) if item.name != name]
-    if others:
-        raise NotYet(f'Endpoint "{endpoint.name}" has the deployment "{others[0]}"; a second one beside it comes in a later version.')
+    if len(others) >= MAX_DEPLOYMENTS:
+        raise Conflict(f'Endpoint "{endpoint.name}" has {len(others)} deployments already; delete one first.')
     model = _resolve_model(workspace, deployment.model)
     hosting.start(
         workspace,
@@ -295,7 +292,8 @@ def put_deployment(
     )
     if has_all_traffic:
         endpoint = workspace.catalog.get_endpoint(str(endpoint.name))  # it may have changed while the model loaded
-        change_endpoint(workspace, endpoint, endpoint.replace(traffic={name: 100}))
+        mirrored = {key: share for key, share in endpoint.mirror_traffic.items() if key != name}
+        change_endpoint(workspace, endpoint, endpoint.replace(traffic={name: 100}, mirror_traffic=mirrored))
     return hosting.observe_deployment(workspace, str(endpoint.name), name)
 
 
@@ -383,14 +381,31 @@ def parse_traffic(text: str) -> dict[str, int]:
     return shares
 
 
-def _check_traffic(traffic: dict[str, int], deployments: list[str]) -> None:
-    if sum(traffic.values()) > 100:
-        raise InvalidInput(f"Traffic rule percentages must sum to less than or equal to 100%, not {sum(traffic.values())}.", key="traffic")
-    for name, share in traffic.items():
-        if name not in deployments:
-            raise NotFound(f'There is no deployment "{name}"; the endpoint has {", ".join(deployments) or "none"}.')
-        if share not in (0, 100):
-            raise NotYet(f"{name}={share}: shares other than 0 and 100 come in a later version, with several deployments an endpoint.")
+def _check_traffic(endpoint: OnlineEndpoint, deployments: list[str]) -> None:
+    """Check shares of the traffic and of the copies. Source: Azure ML, "Safe rollout for online endpoints"."""
+    if sum(endpoint.traffic.values()) > 100:
+        total = sum(endpoint.traffic.values())
+        raise InvalidInput(f"Traffic rule percentages must sum to less than or equal to 100%, not {total}.", key="traffic")
+    for key, shares in (("traffic", endpoint.traffic), ("mirror_traffic", endpoint.mirror_traffic)):
+        for name, share in shares.items():
+            if name not in deployments:
+                raise NotFound(f'There is no deployment "{name}"; the endpoint has {", ".join(deployments) or "none"}.')
+            if not 0 <= share <= 100:
+                raise InvalidInput(f"{name}={share}: a share is a whole number from 0 to 100.", key=key)
+    _check_mirror({name: share for name, share in endpoint.mirror_traffic.items() if share}, endpoint.traffic)
+
+
+def _check_mirror(mirror: dict[str, int], traffic: dict[str, int]) -> None:
+    if len(mirror) > 1:
+        raise InvalidInput(f"Traffic is mirrored to one deployment at most, not to {', '.join(mirror)}.", key="mirror_traffic")
+    for name, share in mirror.items():
+        if share > MAX_MIRROR:
+            raise InvalidInput(f"{name}={share}: at most {MAX_MIRROR} % of the traffic is mirrored.", key="mirror_traffic")
+        if traffic.get(name):
+            raise InvalidInput(
+                f'"{name}" answers {traffic[name]} % of the traffic; only a deployment that answers none is mirrored to.',
+                key="mirror_traffic",
+            )
 
 
 def _endpoint_described_by(command: CreateOnlineEndpoint) -> OnlineEndpoint:
@@ -408,9 +423,11 @@ def _endpoint_name_for(model_name: str) -> str:
     return check_name(text[:32].strip("-"), "endpoint")
 
 
-def _only_deployment_name(workspace: Workspace, endpoint_name: str) -> str:
+def _main_deployment_name(workspace: Workspace, endpoint_name: str) -> str:
+    """Return the deployment with the most traffic; the first where none has any."""
+    traffic = workspace.catalog.get_endpoint(endpoint_name).traffic
     names = [str(item.name) for item in workspace.catalog.list_deployments(endpoint_name)]
-    return names[0] if names else DEFAULT_DEPLOYMENT
+    return max(names, key=lambda name: traffic.get(name, 0), default=DEFAULT_DEPLOYMENT)
 
 
 def _code_of(code: str | None, script: str | None) -> CodeConfiguration | None:
