@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression
 
-from jupyter_modelreg import monitors
+from jupyter_modelreg import MLClient, load_online_deployment, monitors
 from jupyter_modelreg.commands.monitor import MonitorDrift, MonitorMirror
-from jupyter_modelreg.entities import ColumnDrift, DriftReport
+from jupyter_modelreg.entities import ColumnDrift, DriftReport, Model, OnlineEndpoint
 from jupyter_modelreg.errors import InvalidInput, NotFound, Unavailable
 from jupyter_modelreg.workspace import Workspace
 
@@ -251,6 +254,105 @@ def test_collected_rows_and_parquet_are_references_too(workspace: Workspace, tmp
         return
     parquet.write_table(pa.table({"a": list(range(100))}), tmp_path / "a.parquet")
     assert _find(workspace, "a.parquet").verdict == "ok"
+
+
+# --- a real endpoint --------------------------------------------------------------------------------------------------
+
+DEPLOYMENT = """
+name: blue
+endpoint_name: {endpoint}
+model: azureml:{model}@latest
+data_collector:
+  collections:
+    model_inputs:
+      enabled: 'True'
+    model_outputs:
+      enabled: 'True'
+"""
+SCRIPT = """
+import json
+
+import pandas as pd
+from jupyter_modelreg.monitoring import Collector
+
+def init():
+    global inputs
+    inputs = Collector(name="model_inputs")
+
+def run(data):
+    frame = pd.DataFrame(**json.loads(data))
+    inputs.collect(frame)
+    return frame["a"].tolist()
+"""
+
+
+@pytest.fixture
+def client(home: Path) -> Iterator[MLClient]:
+    """A client; its endpoints are deleted afterwards."""
+    client = MLClient()
+    yield client
+    for endpoint in client.online_endpoints.list():
+        client.online_endpoints.begin_delete(str(endpoint.name))
+
+
+def _deploy(client: MLClient, text: str) -> None:
+    Path("blue.yml").write_text(text)
+    deployment = load_online_deployment("blue.yml")
+    client.online_endpoints.begin_create_or_update(OnlineEndpoint(name=str(deployment.endpoint_name)))
+    client.online_deployments.begin_create_or_update(deployment)
+    client.online_endpoints.begin_create_or_update(OnlineEndpoint(name=str(deployment.endpoint_name), traffic={"blue": 100}))
+
+
+def _when_written(look: Callable[[], DriftReport], rows: int) -> DriftReport:
+    """Return the report when all rows are in it: they are written beside the answers, a moment later."""
+    deadline = time.monotonic() + 20
+    while True:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(NotFound):
+            report = look()
+            if report.live_rows >= rows:
+                return report
+        time.sleep(0.05)
+
+
+def test_a_deployment_collects_and_its_model_carries_what_it_was_trained_on(client: MLClient) -> None:
+    iris = load_iris(as_frame=True)
+    model = LogisticRegression(max_iter=500).fit(iris.data, iris.target)
+    folder = Path(client.models.download(client.models.register("made", model, sample=iris.data).name or "", download_path="down").path)
+    iris.data.to_csv(folder / "training_sample.csv", index=False)
+    client.models.create_or_update(Model(name="iris", path=str(folder)))
+    _deploy(client, DEPLOYMENT.format(endpoint="iris", model="iris"))
+    asked = iris.data.tail(50)
+    body = {"input_data": json.loads(asked.to_json(orient="split"))}
+    answer = json.loads(client.online_endpoints.invoke("iris", input_data=body))
+    report = _when_written(lambda: client.monitors.drift("iris", "blue"), 50)
+    assert report.reference == "azureml:iris:1/training_sample.csv"
+    assert (report.reference_rows, report.live_rows, report.verdict) == (150, 50, "drift")
+    assert set(_by_name(report)) == set(iris.data.columns)
+    outputs = _collected(client, "iris", "model_outputs")
+    assert [row["0"] for row in outputs] == answer
+
+
+def test_a_scoring_script_collects_with_only_its_import_swapped(client: MLClient, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "score.py").write_text(SCRIPT)
+    (tmp_path / "weights.txt").write_text("none")
+    client.models.create_or_update(Model(name="scripted", path="weights.txt"))
+    code = "code_configuration: {code: code, scoring_script: score.py}\n"
+    _deploy(client, DEPLOYMENT.format(endpoint="scripted", model="scripted") + code)
+    for start in (0, 50):
+        rows = [[number, "xy"[number % 2]] for number in range(start, start + 50)]
+        body = {"columns": ["a", "b"], "index": list(range(50)), "data": rows}
+        assert json.loads(client.online_endpoints.invoke("scripted", input_data=body)) == list(range(start, start + 50))
+    reference = _write_csv(tmp_path / "training.csv", ["a", "b"], [[number, "xy"[number % 2]] for number in range(100)])
+    report = _when_written(lambda: client.monitors.drift("scripted", "blue", reference), 100)
+    assert {item.column: (item.kind, item.verdict) for item in report.columns} == {"a": ("numerical", "ok"), "b": ("categorical", "ok")}
+
+
+def _collected(client: MLClient, endpoint: str, collection: str) -> list[dict[str, Any]]:
+    """Return the records of a deployment's collection."""
+    root = Path(client._workspace.datastore_path("workspaceblobstore", "modelDataCollector", endpoint, "blue", collection))
+    return [record for path in root.rglob("*.jsonl") for line in path.read_text().splitlines() for record in json.loads(line)["data"]]
 
 
 # --- mirrors ----------------------------------------------------------------------------------------------------------

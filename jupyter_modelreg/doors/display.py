@@ -186,6 +186,8 @@ def cell_text(value: Any, key: str) -> str:
         return created_text(value)
     if key in ("at", "made_at", "used_at"):
         return _minute(str(value))
+    if key == "data_collector":
+        return escape_control(", ".join(name for name, item in value.collections.items() if item.enabled))
     if isinstance(value, Record):
         value = value.to_dict()
     if isinstance(value, dict):
