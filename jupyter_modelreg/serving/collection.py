@@ -207,6 +207,7 @@ class Collector:
         for size, make in gathered:
             for path, line in self._lines(make):
                 lines.setdefault(path, []).append(line)
+            time.sleep(0)  # lets those that answer go first, who else wait for Python's lock up to 5 ms
             with self._lock:
                 self._waiting, self._waiting_bytes = self._waiting - 1, self._waiting_bytes - size
         for path, held in lines.items():
