@@ -318,15 +318,13 @@ def _when_written(look: Callable[[], DriftReport], rows: int) -> DriftReport:
 def test_a_deployment_collects_and_its_model_carries_what_it_was_trained_on(client: MLClient) -> None:
     iris = load_iris(as_frame=True)
     model = LogisticRegression(max_iter=500).fit(iris.data, iris.target)
-    folder = Path(client.models.download(client.models.register("made", model, sample=iris.data).name or "", download_path="down").path)
-    iris.data.to_csv(folder / "training_sample.csv", index=False)
-    client.models.create_or_update(Model(name="iris", path=str(folder)))
+    client.models.register("iris", model, sample=iris.data, training=iris.data)
     _deploy(client, DEPLOYMENT.format(endpoint="iris", model="iris"))
     asked = iris.data.tail(50)
     body = {"input_data": json.loads(asked.to_json(orient="split"))}
     answer = json.loads(client.online_endpoints.invoke("iris", input_data=body))
     report = _when_written(lambda: client.monitors.drift("iris", "blue"), 50)
-    assert report.reference == "azureml:iris:1/training_sample.csv"
+    assert report.reference == "azureml:iris:1/training_sample.jsonl"
     assert (report.reference_rows, report.live_rows, report.verdict) == (150, 50, "drift")
     assert set(_by_name(report)) == set(iris.data.columns)
     outputs = _collected(client, "iris", "model_outputs")
@@ -353,6 +351,15 @@ def _collected(client: MLClient, endpoint: str, collection: str) -> list[dict[st
     """Return the records of a deployment's collection."""
     root = Path(client._workspace.datastore_path("workspaceblobstore", "modelDataCollector", endpoint, "blue", collection))
     return [record for path in root.rglob("*.jsonl") for line in path.read_text().splitlines() for record in json.loads(line)["data"]]
+
+
+@pytest.mark.parametrize("size", [1, 1999, 2000, 2001, 5000])
+def test_of_much_training_data_an_even_sample_is_kept(tmp_path: Path, size: int) -> None:
+    monitors.write_sample(str(tmp_path), np.arange(size * 2.0).reshape(size, 2))
+    rows = [json.loads(line) for line in (tmp_path / "training_sample.jsonl").read_text().splitlines()]
+    assert min(size, 1000) <= len(rows) <= 2000
+    assert rows[0] == {"0": 0.0, "1": 1.0}
+    assert rows[-1]["0"] >= size * 2 - 8  # the end is in it too, where data is sorted
 
 
 # --- mirrors ----------------------------------------------------------------------------------------------------------

@@ -220,14 +220,25 @@ class ModelOperations(_Operations):
         tags: Mapping[str, str] | None = None,
         stage: str | None = None,
         allow_pickle: bool = False,
+        training: object = None,
     ) -> Model:
-        """Save a live object in its safest known format and register it as a new version."""
+        """Save a live object in its safest known format and register it as a new version.
+
+        Up to 2,000 rows of `training` are kept with it, for ``monitors.drift``.
+        """
         from ..commands.model import CreateModel
         from ..models import register_object
 
         command = CreateModel(name=name, description=description, tags=dict(tags or {}), stage=stage)
         return register_object(
-            self._workspace, command, value, sample=sample, metrics=dict(metrics or {}), lineage=Lineage(), allow_pickle=allow_pickle
+            self._workspace,
+            command,
+            value,
+            sample=sample,
+            metrics=dict(metrics or {}),
+            lineage=Lineage(),
+            allow_pickle=allow_pickle,
+            training=training,
         )
 
     def get(self, name: str, version: str | None = None, label: str | None = None) -> Model:
