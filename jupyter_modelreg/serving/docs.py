@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 PAGE = os.path.join(os.path.dirname(__file__), "docs.html")
 
 
-def routes(deployment: str, models: list[ServedModel], code_folder: str | None) -> Routes:
+def routes(title: str, models: list[ServedModel], code_folder: str | None) -> Routes:
     """Return the routes of the page and the documents; files beside the scoring script win."""
     wire = Score(models[0])
 
     def answer(version: str) -> Response:
         if version not in OPENAPI_VERSIONS:
             return json_response({"message": f"Swagger version [{version[:20]}] is not supported; use {', '.join(OPENAPI_VERSIONS)}."}, 404)
-        return json_response(_own_document(code_folder, version) or describe(version, deployment, models))
+        return json_response(_own_document(code_folder, version) or describe(version, title, models))
 
     def answer_swagger(request: Request) -> Response:
         return answer(parse_qs(request.query).get("version", ["2"])[-1])
 
     return {
         "/swagger.json": {"GET": Route(wire, plain=answer_swagger)},
-        "/openapi.json": {"GET": Route(wire, plain=lambda request: json_response(describe("3.1", deployment, models)))},
+        "/openapi.json": {"GET": Route(wire, plain=lambda request: json_response(describe("3.1", title, models)))},
         "/docs": {"GET": Route(wire, plain=lambda request: _page())},
     }
 

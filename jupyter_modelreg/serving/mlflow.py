@@ -31,7 +31,7 @@ KINDS = ("application/json", "text/csv", npy.CONTENT_TYPE)
 def routes(models: list[ServedModel], names: Iterable[str] = ()) -> Routes:
     """Return the protocol's routes: the first model answers ``/invocations``, each under its name and the first under more names."""
     wire = Mlflow()
-    health = Route(wire, plain=lambda request: Response(body=b"\n"))
+    health = Route(wire, plain=lambda request: Response(body=b"\n", content_type="text/plain"))  # MLflow says JSON, which it is not
     version = Route(wire, plain=lambda request: Response(body=__version__.encode(), content_type="text/plain; charset=utf-8"))
     unknown = Route(wire, plain=lambda request: wire.fail("There is no such endpoint here; ask /invocations.", 404))
     named = {**dict.fromkeys(names, models[0]), **{model.name: model for model in reversed(models)}}

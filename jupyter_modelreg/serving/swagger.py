@@ -8,6 +8,8 @@ Source: Swagger 2.0; OpenAPI 3.0.3 and 3.1.0.
 
 from __future__ import annotations
 
+import re
+
 from ..entities.model import ColumnSpec, Signature
 from . import arrays, npy, v2
 from .payloads import ENVELOPES
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 OPENAPI_VERSIONS = ("2", "2.0", "3", "3.0", "3.1")
 JSON, TEXT, BINARY = "application/json", "text/plain", "application/octet-stream"
 HELP = "Send the key as `Authorization: Bearer KEY`; `modelreg online-endpoint get-credentials` shows it."
+TAGS = AZURE, MLFLOW, V2, V1, ENDPOINT = "Azure ML", "MLflow", "Open Inference Protocol, V2", "KServe, V1", "Endpoint"
 SECURITY = {"bearer": {"type": "http", "scheme": "bearer"}}
 
 # What may go wrong, besides an answer: for every route, and for those that ask the model.
@@ -55,11 +58,15 @@ def describe(version: str, name: str, models: list[ServedModel]) -> Json:
         "info": info,
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
-        "tags": [{"name": tag} for tag in ("Azure", "MLflow", "V2", "V1", "Endpoint")],
-        "paths": {path: methods for model in models if model.is_asked for path, methods in _paths_of(model).items()}
-        | _own_paths(models[0])
-        | _shared_paths(models),
-        "components": {"securitySchemes": SECURITY, "schemas": _SCHEMAS, "responses": _responses()},
+        "tags": [{"name": tag} for tag in TAGS],
+        "paths": _own_paths(models[0])
+        | {path: methods for model in models if model.is_asked for path, methods in _paths_of(model).items()}
+        | _shared_paths(),
+        "components": {
+            "securitySchemes": SECURITY,
+            "schemas": {**_SCHEMAS, **{_rows_name(model): _rows(model) for model in models}},
+            "responses": _responses(),
+        },
     }
     return found if version == "3.1" else _older(found)
 
@@ -82,14 +89,14 @@ def _own_paths(model: ServedModel) -> Json:
     """Describe the routes of the deployment's own model."""
     is_script = model.script is not None
     ask = _operation(
-        "Azure",
+        AZURE,
         "Ask the model; what comes back is the bare predictions.",
         {JSON: _media(_input(model), _example(model))},
         {JSON: _media({})},
     )
-    query = _operation("Azure", "Ask the scoring script with the query's parameters as JSON.", None, {JSON: _media({})}, asks=True)
+    query = _operation(AZURE, "Ask the scoring script with the query's parameters as JSON.", None, {JSON: _media({})}, asks=True)
     query["parameters"] = [{"name": "query", "in": "query", "schema": {"type": "object", "additionalProperties": {"type": "string"}}}]
-    invoke = _operation("MLflow", "Ask the model as MLflow's server is asked.", _rows_media(model), _predictions_media())
+    invoke = _operation(MLFLOW, "Ask the model as MLflow's server is asked.", _rows_media(model), _predictions_media())
     return {
         "/score": {"post": ask, **({"get": query} if is_script else {})},
         "/invocations": {"post": invoke},
@@ -99,11 +106,13 @@ def _own_paths(model: ServedModel) -> Json:
 def _paths_of(model: ServedModel) -> Json:
     """Describe the routes of a model under its name."""
     name, base = model.name, f"/v2/models/{model.name}"
-    infer = _operation("V2", f"Ask {name} in the Open Inference Protocol.", _tensors_media(model), _tensor_answers())
-    predict = {JSON: _media({"type": "object", "required": ["instances"], "properties": {"instances": _rows(model)}}, _instances(model))}
-    invoke = _operation("MLflow", f"Ask {name} as `mlflow.deployments` does.", _rows_media(model), _predictions_media())
-    ready = _operation("V2", f"Say whether {name} is ready.", None, {JSON: _media(_ref("Ready"))})
-    listed = _operation("V2", f"Describe the tensors of {name}.", None, {JSON: _media(_ref("ModelMetadata"))})
+    infer = _operation(V2, f"Ask {name} in the Open Inference Protocol.", _tensors_media(model), _tensor_answers())
+    predict = {
+        JSON: _media({"type": "object", "required": ["instances"], "properties": {"instances": _ref(_rows_name(model))}}, _instances(model))
+    }
+    invoke = _operation(MLFLOW, f"Ask {name} as `mlflow.deployments` does.", _rows_media(model), _predictions_media())
+    ready = _operation(V2, f"Say whether {name} is ready.", None, {JSON: _media(_ref("Ready"))})
+    listed = _operation(V2, f"Describe the tensors of {name}.", None, {JSON: _media(_ref("ModelMetadata"))})
     return {
         f"{base}/infer": {"post": infer},
         base: {"get": listed},
@@ -111,36 +120,36 @@ def _paths_of(model: ServedModel) -> Json:
         f"{base}/versions/{model.version}/infer": {"post": infer},
         f"{base}/versions/{model.version}": {"get": listed},
         f"{base}/versions/{model.version}/ready": {"get": ready},
-        f"/v1/models/{name}:predict": {"post": _operation("V1", f"Ask {name} in KServe's first protocol.", predict, _predictions())},
-        f"/v1/models/{name}": {"get": _operation("V1", f"Say whether {name} is ready.", None, {JSON: _media(_ref("Ready"))})},
+        f"/v1/models/{name}:predict": {"post": _operation(V1, f"Ask {name} in KServe's first protocol.", predict, _predictions())},
+        f"/v1/models/{name}": {"get": _operation(V1, f"Say whether {name} is ready.", None, {JSON: _media(_ref("Ready"))})},
         f"/endpoints/{name}/invocations": {"post": invoke},
     }
 
 
-def _shared_paths(models: list[ServedModel]) -> Json:
+def _shared_paths() -> Json:
     """Describe what is about the endpoint itself."""
     text = {TEXT: _media({"type": "string"})}
     index = {"type": "array", "items": {"type": "object", "required": ["name", "version", "state", "reason"]}}
     names = {"type": "object", "required": ["models"], "properties": {"models": {"type": "array", "items": {"type": "string"}}}}
-    swagger = _operation("Endpoint", "This document.", None, {JSON: _media({"type": "object"})})
+    swagger = _operation(ENDPOINT, "This document.", None, {JSON: _media({"type": "object"})})
     swagger["parameters"] = [{"name": "version", "in": "query", "schema": {"type": "string", "enum": list(OPENAPI_VERSIONS)}}]
     swagger["responses"]["404"] = {"$ref": "#/components/responses/404"}
     return {
-        "/v2": {"get": _operation("V2", "Describe the server.", None, {JSON: _media(_ref("ServerMetadata"))})},
-        "/v2/health/live": {"get": _operation("V2", "Say whether the server lives.", None, {JSON: _media(_ref("Ready"))}, is_open=True)},
-        "/v2/health/ready": {"get": _operation("V2", "Say whether it is ready.", None, {JSON: _media(_ref("Ready"))}, is_open=True)},
-        "/v2/models": {"get": _operation("V2", "List the models.", None, {JSON: _media(names)})},
-        "/v2/repository/index": {"post": _operation("V2", "List the models with their states.", None, {JSON: _media(index)})},
-        "/v1/models": {"get": _operation("V1", "List the models.", None, {JSON: _media(names)})},
-        "/": {"get": _operation("Endpoint", "Say that the endpoint lives.", None, text, is_open=True)},
-        "/ping": {"get": _operation("MLflow", "Say that the endpoint lives.", None, text, is_open=True)},
-        "/health": {"get": _operation("MLflow", "Say that the endpoint lives.", None, text, is_open=True)},
-        "/version": {"get": _operation("MLflow", "Name the server's version.", None, text)},
-        "/metrics": {"get": _operation("Endpoint", "Count in Prometheus' text format.", None, text)},
+        "/v2": {"get": _operation(V2, "Describe the server.", None, {JSON: _media(_ref("ServerMetadata"))})},
+        "/v2/health/live": {"get": _operation(V2, "Say whether the server lives.", None, {JSON: _media(_ref("Ready"))}, is_open=True)},
+        "/v2/health/ready": {"get": _operation(V2, "Say whether it is ready.", None, {JSON: _media(_ref("Ready"))}, is_open=True)},
+        "/v2/models": {"get": _operation(V2, "List the models.", None, {JSON: _media(names)})},
+        "/v2/repository/index": {"post": _operation(V2, "List the models with their states.", None, {JSON: _media(index)})},
+        "/v1/models": {"get": _operation(V1, "List the models.", None, {JSON: _media(names)})},
+        "/": {"get": _operation(ENDPOINT, "Say that the endpoint lives.", None, text, is_open=True)},
+        "/ping": {"get": _operation(MLFLOW, "Say that the endpoint lives.", None, text, is_open=True)},
+        "/health": {"get": _operation(MLFLOW, "Say that the endpoint lives.", None, text, is_open=True)},
+        "/version": {"get": _operation(MLFLOW, "Name the server's version.", None, text)},
+        "/metrics": {"get": _operation(ENDPOINT, "Count in Prometheus' text format.", None, text)},
         "/swagger.json": {"get": swagger},
-        "/openapi.json": {"get": _operation("Endpoint", "This document, in OpenAPI 3.1.", None, {JSON: _media({"type": "object"})})},
+        "/openapi.json": {"get": _operation(ENDPOINT, "This document, in OpenAPI 3.1.", None, {JSON: _media({"type": "object"})})},
         "/docs": {
-            "get": _operation("Endpoint", "The page to try all this on.", None, {"text/html": _media({"type": "string"})}, is_open=True)
+            "get": _operation(ENDPOINT, "The page to try all this on.", None, {"text/html": _media({"type": "string"})}, is_open=True)
         },
     }
 
@@ -210,8 +219,12 @@ def _input(model: ServedModel) -> Json:
     """Describe a body of rows: one envelope around any of the forms that the model's rows have."""
     if model.script is not None:
         return {}
-    rows = _rows(model)
-    return {"oneOf": [{"type": "object", "required": [key], "properties": {key: rows}} for key in ENVELOPES]}
+    envelopes = {key: _ref(_rows_name(model)) for key in ENVELOPES}
+    return {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": envelopes, "additionalProperties": False}
+
+
+def _rows_name(model: ServedModel) -> str:
+    return "Rows-" + re.sub(r"[^A-Za-z0-9._-]", "_", model.name)
 
 
 def _rows(model: ServedModel) -> Json:
