@@ -51,6 +51,7 @@ MAX_CATEGORIES = 50  # the reference's most frequent; the others are one
 SHOWN_BINS, SHOWN_CATEGORIES = 20, 12
 SAMPLE = "training_sample"
 KEPT_ROWS = 2000
+LARGEST = 1e100  # whose square is a number still
 OTHERS = "others"
 
 
@@ -107,7 +108,8 @@ def compare_mirror(workspace: Workspace, command: MonitorMirror) -> MirrorReport
     root = workspace.datastore_path(DEFAULT_DATASTORE, ROOT, command.endpoint_name)
     folders = {_folder(workspace, command.endpoint_name, live, MIRROR) for live in _names(workspace, command.endpoint_name, root)}
     found = [row for folder in sorted(folders) for row in _rows(folder, since) if row]
-    pairs = [row for row in found if row["data"]["mirror"]["deployment"] == command.deployment_name]
+    pairs = [row for row in found if isinstance(row["data"], dict) and row["data"].keys() >= _PAIR]
+    pairs = [row for row in pairs if row["data"]["mirror"]["deployment"] == command.deployment_name]
     if not pairs:
         raise NotFound(
             f"No answers of {command.endpoint_name}/{command.deployment_name} as a mirror in the last {command.window}. They are written when "
@@ -128,6 +130,9 @@ def compare_mirror(workspace: Workspace, command: MonitorMirror) -> MirrorReport
         mean_difference=sum(differences) / len(differences) if differences else None,
         differing=[str(row["xrequestid"]) for row in reversed(pairs) if not row["data"]["is_same"]][:10],
     )
+
+
+_PAIR = {"live", "mirror", "is_same", "largest_difference"}
 
 
 def _check_thresholds(given: dict[str, float]) -> None:
@@ -195,7 +200,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
         return row if isinstance(row, dict) and {"time", "data", "xrequestid"} <= row.keys() else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -272,7 +277,7 @@ def read_table(stream: BinaryIO, name: str) -> Columns:
         raise InvalidInput(f'"{name}" must end in {", ".join(_READERS)}.', key="reference")
     try:
         columns: Columns = _READERS[kind](stream)
-    except (ValueError, TypeError, LookupError) as error:  # the readers' own
+    except (ValueError, TypeError, LookupError, RecursionError) as error:  # the readers' own
         raise InvalidInput(f"{name} is not {kind[1:].upper()}: {str(error).splitlines()[0]}.", key="reference") from None
     if not any(columns.values()):
         raise InvalidInput(f"{name} has no rows.", key="reference")
@@ -300,9 +305,15 @@ def _typed(texts: list[str]) -> list[Any]:
     if all(text is None or text.lower() in ("true", "false") for text in held):
         return [None if text is None else text.lower() == "true" for text in held]
     try:
-        return [None if text is None else float(text) for text in held]
+        return [None if text is None else _number(text) for text in held]
     except ValueError:
         return held
+
+
+def _number(text: str) -> float:
+    if "_" in text:  # Python reads 1_000 as a number; nobody else does
+        raise ValueError(text)
+    return float(text)
 
 
 def _read_lines(stream: BinaryIO) -> Columns:
@@ -399,7 +410,7 @@ def _kind(values: list[Any]) -> str:
 def _plain(values: list[Any], kind: str) -> list[Any]:
     """Return the values that are of a kind: numbers, or what is written as text."""
     if kind == "numerical":
-        return [float(value) for value in values if _is_number(value) and not _is_gap(value)]
+        return [float(min(max(value, -LARGEST), LARGEST)) for value in values if _is_number(value) and not _is_gap(value)]
     return [str(value) for value in values if not _is_gap(value) and not _is_number(value) and not isinstance(value, (list, dict, bytes))]
 
 

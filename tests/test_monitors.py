@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
 
@@ -22,6 +24,7 @@ from jupyter_modelreg import MLClient, load_online_deployment, monitors
 from jupyter_modelreg.commands.monitor import MonitorDrift, MonitorMirror
 from jupyter_modelreg.entities import ColumnDrift, DriftReport, Model, OnlineEndpoint
 from jupyter_modelreg.errors import InvalidInput, NotFound, Unavailable
+from jupyter_modelreg.records import from_dict
 from jupyter_modelreg.workspace import Workspace
 
 NAMES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
@@ -254,6 +257,43 @@ def test_collected_rows_and_parquet_are_references_too(workspace: Workspace, tmp
         return
     parquet.write_table(pa.table({"a": list(range(100))}), tmp_path / "a.parquet")
     assert _find(workspace, "a.parquet").verdict == "ok"
+
+
+_PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.lists(st.integers(), max_size=2)
+_COLUMN = (
+    st.lists(_PLAIN, min_size=1, max_size=50)
+    | st.lists(st.floats(), min_size=30, max_size=50)
+    | st.lists(st.integers(), min_size=30, max_size=50)
+    | st.lists(st.sampled_from("abc"), min_size=30, max_size=50)
+)
+
+
+@given(_COLUMN, _COLUMN)
+def test_any_two_columns_have_a_verdict_and_numbers_that_json_can_hold(reference: list[Any], live: list[Any]) -> None:
+    found = monitors._compare("a", reference, live, monitors.THRESHOLDS)
+    assert from_dict(ColumnDrift, json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
+    assert found.verdict in monitors.VERDICTS
+    if found.histogram:
+        assert sum(found.histogram.reference) == pytest.approx(1, abs=1e-4)
+        assert sum(found.histogram.live) == pytest.approx(1, abs=1e-4)
+
+
+def test_whatever_lies_among_the_rows_is_counted_and_passed_over(workspace: Workspace, tmp_path: Path) -> None:
+    path = _collect(workspace, [{"a": n} for n in range(40)])
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    for data in (None, 3, "text", [], [1, "x", None], {}, {"mirror": {}}, [{"a": {"b": 1}}]):
+        with path.open("a") as stream:
+            stream.write(json.dumps({"time": now, "data": data, "xrequestid": "r"}) + "\n")
+    with path.open("ab") as stream:
+        stream.write(b"\xff\x00\nnull\n[]\n{}\n" + b"[" * 5000 + b"\n")
+    reference = _write_csv(tmp_path / "training.csv", ["a"], [[n] for n in range(100)])
+    report = _find(workspace, reference)
+    assert (report.live_rows, report.unread_lines) == (43, 5)  # three of the odd ones are mappings
+    folder = path.parent.parent.parent.parent.parent.parent / "mirror"
+    folder.mkdir()
+    (folder / "0.jsonl").write_bytes(path.read_bytes())
+    with pytest.raises(NotFound, match="No answers"):
+        monitors.compare_mirror(workspace, MonitorMirror(endpoint_name="churn", deployment_name="green"))
 
 
 # --- a real endpoint --------------------------------------------------------------------------------------------------

@@ -128,6 +128,17 @@ class Collector:
             size = len(live[1].body) + len(mirrored[1].body)
             self._put(size, partial(self._mirrored, time.time(), request_id, live, mirrored))
 
+    def metrics_text(self, deployment: str) -> str:
+        """Return the counts in Prometheus' text format."""
+        counts = (
+            ("modelreg_collected_rows_total", "Rows of requests and answers that were written.", self.collected),
+            ("modelreg_collection_lost_total", "Rows, or requests, that were dropped: queue or disk full, or no JSON.", self.dropped),
+        )
+        lines = [
+            f'# HELP {name} {about}\n# TYPE {name} counter\n{name}{{deployment="{deployment}"}} {count}' for name, about, count in counts
+        ]
+        return "\n".join([*lines, ""])
+
     def close(self, timeout_seconds: float = 5.0) -> None:
         """Write what waits; what cannot be written in this time is lost."""
         self._ended.set()

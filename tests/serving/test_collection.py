@@ -203,6 +203,8 @@ def test_a_row_of_ten_megabytes_is_counted_and_its_neighbours_are_written(
     collector.close()
     assert [row["data"] for row in _rows(tmp_path, "request")] == [1, 2]
     assert (collector.collected, collector.dropped) == (2, 1)
+    counts = [line for line in collector.metrics_text("blue").splitlines() if not line.startswith("#")]
+    assert counts == ['modelreg_collected_rows_total{deployment="blue"} 2', 'modelreg_collection_lost_total{deployment="blue"} 1']
     assert "it takes 10 MB, and a row at most 4" in caplog.text
 
 
