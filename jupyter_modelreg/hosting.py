@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .entities.model import Model
+    from .entities.online import EndpointToken
     from .supervisor import RunStatus, Scale, Wanted
     from .worker import WorkerPlan
     from .workspace import Workspace
 
 HOST = "127.0.0.1"
 END_SECONDS = 20.0  # longer than an instance may drain
+CALL_SECONDS = 60.0  # so long a call waits for a deployment that is starting
 SLACK_SECONDS = 15.0  # for the supervisor's own part in a start
 # What a deployment may say and this machine does not do; the log tells.
 UNUSED = (
@@ -231,6 +233,31 @@ def start_endpoint(workspace: Workspace, name: str) -> None:
         time.sleep(0.02)
 
 
+def ready_to_call(workspace: Workspace, endpoint: OnlineEndpoint, deployment: str | None) -> None:
+    """Start an endpoint that stopped, and wait for what is starting, until somebody of ours can answer.
+
+    Raises
+    ------
+    Unavailable
+        If nobody will: what would answer has failed, or the port is in use.
+    """
+    name = str(endpoint.name)
+    if endpoint.state == "stopped":
+        start_endpoint(workspace, name)
+    asked = [deployment] if deployment else [key for key in endpoint.deployments or [] if endpoint.traffic.get(key)]
+    if asked:
+        _wait_for(lambda: any(_state_of_deployment(workspace, name, key)[0] != "starting" for key in asked), CALL_SECONDS)
+    states = [_state_of_deployment(workspace, name, key) for key in asked or endpoint.deployments or []]
+    if all(state in ("failed", "stopped") for state, _ in states):
+        state, error = states[0]
+        raise Unavailable(f'Endpoint "{name}" has {state}: {error}')
+
+
+def _state_of_deployment(workspace: Workspace, endpoint: str, name: str) -> tuple[str, str | None]:
+    process = workspace.catalog.get_process(endpoint, name)
+    return _state_of(workspace, endpoint, process)[:2] if process else ("stopped", "It was never started.")
+
+
 # --- the supervisor -----------------------------------------------------------------------------------------------
 
 
@@ -391,12 +418,12 @@ def _lives(run: str) -> bool:
     return any(is_alive(identity) for folder in instance_folders(run) if (identity := read_identity(folder)))
 
 
-def _wait_until_gone(folder: str) -> None:
-    _wait_for(lambda: not os.path.isdir(folder))
+def _wait_until_gone(run: str) -> None:
+    _wait_for(lambda: not _lives(run))
 
 
-def _wait_for(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + END_SECONDS
+def _wait_for(happened: Callable[[], bool], seconds: float = END_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
     while not happened() and time.monotonic() < deadline:
         time.sleep(0.02)
 
@@ -630,6 +657,21 @@ def read_keys(workspace: Workspace, name: str) -> dict[str, str]:
     except OSError as error:
         raise Unavailable(f'The keys of endpoint "{name}" cannot be read: {error.strerror} ({error.filename}).') from None
     return keys
+
+
+def caller_key(workspace: Workspace, endpoint: OnlineEndpoint) -> str:
+    """Return what proves to an endpoint that the caller may call."""
+    keys = read_keys(workspace, str(endpoint.name))
+    return keys["primary"] if endpoint.auth_mode == "key" else make_token(keys["secret"], str(endpoint.name)).access_token
+
+
+def make_token(secret: str, endpoint: str) -> EndpointToken:
+    """Return a new token for an endpoint. With aad_token too: no directory is asked here, the endpoint's own secret signs."""
+    from .entities.online import EndpointToken
+    from .serving import keys
+
+    token, ends = keys.make_token(secret, endpoint)
+    return EndpointToken(access_token=token, expiry_time_utc=ends, refresh_after_time_utc=ends - keys.TOKEN_SECONDS + keys.REFRESH_SECONDS)
 
 
 def write_keys(workspace: Workspace, name: str, keys: dict[str, str]) -> None:

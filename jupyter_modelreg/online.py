@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from . import hosting
-from .entities.online import MAX_DEPLOYMENTS, CodeConfiguration, EndpointKeys, OnlineDeployment, OnlineEndpoint
+from .entities.online import MAX_DEPLOYMENTS, CodeConfiguration, EndpointKeys, EndpointToken, OnlineDeployment, OnlineEndpoint
 from .errors import Conflict, InvalidInput, NotFound, Unavailable
 
 TYPE_CHECKING = False
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         RegenerateOnlineEndpointKeys,
         ShowOnlineDeployment,
         ShowOnlineEndpoint,
+        StartOnlineEndpoint,
         UpdateOnlineDeployment,
         UpdateOnlineEndpoint,
     )
@@ -165,23 +166,48 @@ def delete_endpoint(workspace: Workspace, command: DeleteOnlineEndpoint) -> Dele
     return Deleted(names=[command.name])
 
 
-def get_keys(workspace: Workspace, command: GetOnlineEndpointCredentials) -> EndpointKeys:
-    """Return an endpoint's keys."""
+def start_endpoint(workspace: Workspace, command: StartOnlineEndpoint) -> OnlineEndpoint:
+    """Bring a stopped endpoint back at its port, and try again what failed in it.
+
+    Raises
+    ------
+    Unavailable
+        If its port is in use.
+    """
     workspace.catalog.get_endpoint(command.name)
+    hosting.start_endpoint(workspace, command.name)
+    return hosting.observe_endpoint(workspace, command.name)
+
+
+def get_keys(workspace: Workspace, command: GetOnlineEndpointCredentials) -> EndpointKeys | EndpointToken:
+    """Return an endpoint's keys; a token that ends in an hour where its auth_mode is aml_token or aad_token."""
+    endpoint = workspace.catalog.get_endpoint(command.name)
     keys = hosting.read_keys(workspace, command.name)
+    if endpoint.auth_mode != "key":
+        return hosting.make_token(keys["secret"], command.name)
     return EndpointKeys(primary_key=keys["primary"], secondary_key=keys["secondary"])
 
 
 def regenerate_keys(workspace: Workspace, command: RegenerateOnlineEndpointKeys) -> EndpointKeys:
-    """Replace one key; the worker refuses the old one from its next request on."""
-    workspace.catalog.get_endpoint(command.name)
+    """Replace one key; the old one is refused within a second.
+
+    Raises
+    ------
+    InvalidInput
+        If the endpoint has no keys.
+    """
+    endpoint = workspace.catalog.get_endpoint(command.name)
+    if endpoint.auth_mode != "key":
+        raise InvalidInput(
+            f'Endpoint "{endpoint.name}" has no keys: its auth_mode is {endpoint.auth_mode}, whose tokens end by themselves.'
+        )
     keys = {**hosting.read_keys(workspace, command.name), command.key_type: hosting.new_key()}
     hosting.write_keys(workspace, command.name, keys)
     return EndpointKeys(primary_key=keys["primary"], secondary_key=keys["secondary"])
 
 
 def invoke_endpoint(workspace: Workspace, command: InvokeOnlineEndpoint) -> Invocation:
-    """Send a JSON body to an endpoint's ``/score`` and return the answer.
+    """Send a JSON body to an endpoint's ``/score`` and return the answer; a stopped endpoint is started first.
 
     Raises
     ------
@@ -194,13 +220,15 @@ def invoke_endpoint(workspace: Workspace, command: InvokeOnlineEndpoint) -> Invo
     """
     from .serving.client import call
 
-    endpoint = hosting.observe_endpoint(workspace, command.name)
-    _check_can_answer(endpoint, command.deployment_name)
     body = _request_body(command)
+    endpoint = hosting.observe_endpoint(workspace, command.name)
+    _check_deployment(endpoint, command.deployment_name)
     # An endpoint called with --local shares no traffic out. Source: azure-ai-ml, local endpoints.
     deployment = command.deployment_name or (next(iter(endpoint.deployments or []), None) if command.local else None)
+    # Who sits at the port is known before the key is sent there.
+    hosting.ready_to_call(workspace, endpoint, deployment)
     headers = {"azureml-model-deployment": deployment} if deployment else {}
-    return call(str(endpoint.scoring_uri), body, hosting.read_keys(workspace, command.name)["primary"], headers)
+    return call(str(endpoint.scoring_uri), body, hosting.caller_key(workspace, endpoint), headers)
 
 
 # --- deployments --------------------------------------------------------------------------------------------------
@@ -455,14 +483,12 @@ def _resolve_model(workspace: Workspace, model: str | Model | None) -> Model:
     return register_model(workspace, ModelEntity(path=str(reference)))
 
 
-def _check_can_answer(endpoint: OnlineEndpoint, deployment_name: str | None) -> None:
+def _check_deployment(endpoint: OnlineEndpoint, name: str | None) -> None:
     names = endpoint.deployments or []
     if not names:
         raise NotFound(f'No deployment exists for this endpoint: "{endpoint.name}".')
-    if deployment_name and deployment_name not in names:
-        raise NotFound(f"Deployment name {deployment_name} not found for this endpoint; it has {', '.join(names)}.")
-    if endpoint.state in ("failed", "stopped"):
-        raise Unavailable(f'Endpoint "{endpoint.name}" has {endpoint.state}: {endpoint.error}')
+    if name and name not in names:
+        raise NotFound(f"Deployment name {name} not found for this endpoint; it has {', '.join(names)}.")
 
 
 def _request_body(command: InvokeOnlineEndpoint) -> bytes:

@@ -350,6 +350,8 @@ class Supervisor:
 
     async def _route(self) -> None:
         """Say which instances are ready and let those of one deployment accept, or answer here while there is none."""
+        import asyncio
+
         ready = {name: found for name, item in self._deployments.items() if (found := item.ready)}
         front = max(ready, key=lambda name: (self._wanted.traffic.get(name, 0), name), default=None)
         routes = {
@@ -357,16 +359,18 @@ class Supervisor:
             "auth_mode": self._wanted.auth_mode,
             "traffic": self._wanted.traffic,
             "mirror_traffic": self._wanted.mirror_traffic,
-            "deployments": {name: [os.path.join(item.folder, "infer.sock") for item in found] for name, found in ready.items()},
+            "deployments": {
+                name: [os.path.join(instance.folder, "infer.sock") for instance in ready.get(name, [])] for name in self._deployments
+            },
         }
-        if routes != self._routes and os.path.isdir(self.folder):
+        is_new = routes != self._routes
+        if is_new and os.path.isdir(self.folder):
             _write_json(os.path.join(self.folder, "routes.json"), routes)
             self._routes = routes
-        for instance in ready.get(front or "", []):
-            await instance.accept(is_on=True)
-        for name, found in ready.items():
-            for instance in found if name != front else []:
-                await instance.accept(is_on=False)
+        # Those who are to accept hear of it before the others stop.
+        await asyncio.gather(*(item.accept(is_on=True, is_new=is_new) for item in ready.get(front or "", [])))
+        others = [item for name, found in ready.items() if name != front for item in found]
+        await asyncio.gather(*(item.accept(is_on=False, is_new=is_new) for item in others))
         self._accept(is_on=front is None)
 
     def _accept(self, *, is_on: bool) -> None:
@@ -670,11 +674,11 @@ class Instance:
             if self.stats.get("running_seconds", 0.0) > call_seconds:
                 return self._fault(f"one call of the model took longer than {call_seconds:.0f} seconds")
 
-    async def accept(self, *, is_on: bool) -> None:
-        """Let it take new connections, or leave them to others."""
+    async def accept(self, *, is_on: bool, is_new: bool) -> None:
+        """Let it take new connections, or leave them to others; it reads the routes first, which may be new."""
         import asyncio
 
-        if self._link and self._is_accepting != is_on:
+        if self._link and (is_new or self._is_accepting != is_on):
             self._is_accepting = is_on
             with suppress(ConnectionError, TimeoutError):
                 await asyncio.wait_for(self._link.ask({"ask": "accept", "is_on": is_on}), LOOK_SECONDS)

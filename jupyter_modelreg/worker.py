@@ -194,7 +194,7 @@ def main(folder: str, fd: int) -> int:
     """Load, listen, serve until asked to end; return the exit code."""
     import logging
 
-    from .serving import app, handover, http, model_thread  # noqa: F401 - before the script's folder, which may hide their imports
+    from .serving import app, frames, handover, http, model_thread, routing  # noqa: F401 - before the script's folder, which may hide their imports
 
     os.set_inheritable(fd, False)  # what a script starts shall not hold the port
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -217,11 +217,7 @@ def _load(plan: WorkerPlan) -> list[ServedModel]:
     from . import flavors
 
     predictor = flavors.load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)
-    members = getattr(predictor, "members", {})  # of a repository: each answers by its own name
-    return [
-        ServedModel(name, predictor=predictor, **about),
-        *(ServedModel(member, number, predictor=held) for member, (number, held) in members.items()),
-    ]
+    return ServedModel(name, predictor=predictor, **about).members()
 
 
 def _collect(folder: str, plan: WorkerPlan) -> Collector | None:
@@ -265,6 +261,8 @@ class Worker:
         self._collector: Collector | None = None
         self._app: Any = None
         self._server: Any = None
+        self._frames: Any = None
+        self._router: Any = None
 
     def run(self) -> int:
         """Load in this thread and serve in another; return when that one has ended, or loading failed."""
@@ -313,7 +311,7 @@ class Worker:
         if minding:
             minding.cancel()
         if self._server:
-            await self._server.stop(DRAIN_SECONDS)
+            await asyncio.gather(self._frames.stop(DRAIN_SECONDS), self._server.stop(DRAIN_SECONDS))
         if self._collector:
             self._collector.close(CLOSE_SECONDS)
         print("Ended as asked.", flush=True)
@@ -321,22 +319,29 @@ class Worker:
 
     async def _serve(self, models: list[ServedModel]) -> None:
         from .serving.app import DEFAULT_MAX_WAITING, DEFAULT_TIMEOUT_SECONDS, App
+        from .serving.frames import FrameServer
         from .serving.http import Server
+        from .serving.routing import Router
 
         plan, limits = self._plan, self._plan.request_settings
         port = self._listener.getsockname()[1]
+        self._router = Router(plan.routes_path, plan.deployment, collector=self._collector) if plan.endpoint_folder else None
         self._app = App(
             plan.deployment,
             models=models,
             port=port,
             keys_path=plan.keys_path,
             model_thread=self._model_thread,
+            router=self._router,
             collector=self._collector,
             code_folder=plan.code_folder,
+            endpoint=plan.endpoint,
             timeout_seconds=limits.request_timeout_ms / 1000 if limits else DEFAULT_TIMEOUT_SECONDS,
             # Source: Azure ML answers 429 above twice the concurrency of all instances.
             max_waiting=2 * limits.max_concurrent_requests_per_instance if limits else DEFAULT_MAX_WAITING,
         )
+        self._frames = FrameServer(os.path.join(self._folder, "infer.sock"), self._app.handle)
+        await self._frames.start()
         self._server = Server(self._app.handle, self._app.refuse)
         await self._server.start(self._listener)
         if plan.endpoint_folder:
@@ -369,6 +374,9 @@ class Worker:
         return {"pid": os.getpid(), "token": os.environ.get(TOKEN, "")}
 
     def _accept(self, *, is_on: bool) -> dict[str, Any]:
+        """Take new connections or leave them to others, by the routes as they are now."""
+        if self._router:
+            self._router.look()
         if is_on:
             self._server.accept()
         else:

@@ -71,13 +71,19 @@ class UpdateOnlineEndpoint(Command):
     """Change an endpoint's description, tags or traffic."""
 
     name: str = _endpoint_name()
-    traffic: str | None = field("-r", default=None, help='Percentages, for example "blue=100".')
+    traffic: str | None = field("-r", default=None, help='Percentages, for example "blue=90 green=10".')
     mirror_traffic: str | None = field(default=None, help='Percentage copied, for example "green=10".')
     set: list[str] = _set()
     add: list[str] = field(default=[], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
     remove: list[str] = field(default=[], metavar="PATH", help="Remove a value by its dotted path.")
     force_string: bool = field(default=False, help="Take values as text, never as JSON.")
     local: bool = field(default=False, help="Accepted; endpoints always run on this machine.")
+
+
+class StartOnlineEndpoint(Command):
+    """Bring a stopped endpoint back, after the machine was started anew, and try again what failed in it."""
+
+    name: str = _endpoint_name()
 
 
 class InvokeOnlineEndpoint(Command):
@@ -91,7 +97,7 @@ class InvokeOnlineEndpoint(Command):
 
 
 class GetOnlineEndpointCredentials(Command):
-    """Show an endpoint's keys."""
+    """Show an endpoint's keys, or a token where its auth_mode is aml_token or aad_token."""
 
     name: str = _endpoint_name()
 

@@ -148,6 +148,15 @@ class EndpointKeys(Record):
     secondary_key: str = field(key="secondaryKey")
 
 
+class EndpointToken(Record):
+    """A token for an endpoint, and until when it is good, in seconds since 1970."""
+
+    access_token: str = field(key="accessToken")
+    expiry_time_utc: int = field(key="expiryTimeUtc")
+    refresh_after_time_utc: int = field(key="refreshAfterTimeUtc")
+    token_type: str = field(key="tokenType", default="AMLToken")
+
+
 # Azure's public names for the same records.
 ManagedOnlineEndpoint = KubernetesOnlineEndpoint = OnlineEndpoint
 ManagedOnlineDeployment = KubernetesOnlineDeployment = OnlineDeployment
