@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from .calls import Routes, ServedModel
     from .http import Request
 
-CODES = {400: "BAD_REQUEST", 404: "ENDPOINT_NOT_FOUND"}
+# Source: mlflow.protos.databricks_pb2, ErrorCode; the caller's other mistakes are BAD_REQUEST.
+CODES = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "ENDPOINT_NOT_FOUND",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
 KINDS = ("application/json", "text/csv", npy.CONTENT_TYPE)
 
 
@@ -67,7 +74,8 @@ class Mlflow:
 
     def fail(self, message: str, status: int) -> Response:
         """Word a failure."""
-        return json_response({"error_code": CODES.get(status, "INTERNAL_ERROR"), "message": message}, status)
+        code = CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR")
+        return json_response({"error_code": code, "message": message}, status)
 
 
 def read_rows(request: Request, model: ServedModel, kind: str) -> Call:
