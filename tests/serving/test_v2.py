@@ -444,3 +444,56 @@ def test_requests_that_may_be_joined_say_so() -> None:
     assert read({"inputs": [tensor("FP32", [1, 2], [1, 2])]}).key != one.key
     assert read({"inputs": [tensor("FP64", [1, 3], [1, 2, 3])]}).key != one.key
     assert read({"inputs": [tensor("FP64", [1, 2], [1, 2])]}, tensors(("x", "double", [1, 2]))).rows == 0
+
+
+# --- strangers --------------------------------------------------------------------------------------------------------
+
+HEADS = st.fixed_dictionaries(
+    {
+        "inputs": st.lists(
+            st.dictionaries(
+                st.sampled_from(["name", "shape", "datatype", "data", "parameters"]),
+                st.none()
+                | st.text(max_size=2)
+                | st.sampled_from([*v2.DATATYPES, {"binary_data_size": 4}, {"binary_data_size": 0}, {}])
+                | st.lists(st.integers(-1, 3), max_size=3),
+                max_size=5,
+            ),
+            max_size=2,
+        )
+    },
+    optional={
+        "outputs": st.just([{"name": "x"}]),
+        "id": st.text(max_size=2) | st.integers(),
+        "parameters": st.just({"binary_data_output": True}),
+    },
+)
+SIGNATURES = st.sampled_from(
+    [None, XY, columns("a:double", "b:string?"), columns("x:long"), tensors(("x", "float", [-1]), ("y", "string", [-1, 1]))]
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(HEADS, st.binary(max_size=12), st.integers(-2, 2), st.sampled_from(["frame", "array", "tensors"]), SIGNATURES)
+def test_any_head_and_any_bytes_are_answered_or_refused(
+    head: Any, tail: bytes, shift: int, wants: str, signature: Signature | None
+) -> None:
+    text = json.dumps(head).encode()
+    answer = infer(served(wants, lambda inputs: [0], signature), text + tail, inference_header_content_length=str(len(text) + shift))
+    assert answer.status in (200, 400)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(sorted(v2.DATATYPES)),
+    st.lists(st.integers(0, 3), max_size=3),
+    st.binary(max_size=40),
+    st.sampled_from(["frame", "array", "tensors"]),
+    SIGNATURES,
+)
+def test_any_bytes_of_a_tensor_are_answered_or_refused(
+    datatype: str, shape: list[int], tail: bytes, wants: str, signature: Signature | None
+) -> None:
+    for name in ("x", "a"):
+        body = {"inputs": [tensor(datatype, shape, name=name, size=len(tail))]}
+        assert infer(served(wants, lambda inputs: [0], signature), body, tail).status in (200, 400)
