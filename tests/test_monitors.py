@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from jupyter_modelreg import MLClient, load_online_deployment, monitors
 from jupyter_modelreg.commands.monitor import MonitorDrift, MonitorMirror
 from jupyter_modelreg.entities import ColumnDrift, DriftReport, Model, OnlineEndpoint
-from jupyter_modelreg.errors import InvalidInput, NotFound, Unavailable
+from jupyter_modelreg.errors import InvalidInput, ModelRegistryError, NotFound, Unavailable
 from jupyter_modelreg.records import from_dict
 from jupyter_modelreg.workspace import Workspace
 
@@ -308,6 +308,8 @@ data_collector:
       enabled: 'True'
     model_outputs:
       enabled: 'True'
+    response:
+      enabled: true
 """
 SCRIPT = """
 import json
@@ -367,8 +369,16 @@ def test_a_deployment_collects_and_its_model_carries_what_it_was_trained_on(clie
     assert report.reference == "azureml:iris:1/training_sample.jsonl"
     assert (report.reference_rows, report.live_rows, report.verdict) == (150, 50, "drift")
     assert set(_by_name(report)) == set(iris.data.columns)
-    outputs = _collected(client, "iris", "model_outputs")
-    assert [row["0"] for row in outputs] == answer
+    assert [record["0"] for row in _collected(client, "iris", "model_outputs") for record in row["data"]] == answer
+    with pytest.raises(ModelRegistryError, match="is missing"):
+        client.online_endpoints.invoke("iris", input_data={"input_data": {"columns": ["one"], "data": [[1]]}})
+    deadline = time.monotonic() + 20
+    while len(rows := _collected(client, "iris", "response")) < 2:
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.05)
+    assert [row["status"] for row in rows] == [200, 400]  # what was refused is in it too
+    assert rows[0]["data"] == answer
+    assert len({row["xrequestid"] for row in rows}) == 2
 
 
 def test_a_scoring_script_collects_with_only_its_import_swapped(client: MLClient, tmp_path: Path) -> None:
@@ -388,9 +398,9 @@ def test_a_scoring_script_collects_with_only_its_import_swapped(client: MLClient
 
 
 def _collected(client: MLClient, endpoint: str, collection: str) -> list[dict[str, Any]]:
-    """Return the records of a deployment's collection."""
+    """Return the rows of a deployment's collection."""
     root = Path(client._workspace.datastore_path("workspaceblobstore", "modelDataCollector", endpoint, "blue", collection))
-    return [record for path in root.rglob("*.jsonl") for line in path.read_text().splitlines() for record in json.loads(line)["data"]]
+    return [json.loads(line) for path in root.rglob("*.jsonl") for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("size", [1, 1999, 2000, 2001, 5000])
