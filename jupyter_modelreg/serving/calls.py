@@ -75,6 +75,10 @@ if TYPE_CHECKING:
             """Note one answered call: what the model was given and what it returned, of that call only."""
             ...
 
+        def metrics_text(self, deployment: str) -> str:
+            """Return its counts in Prometheus' text format."""
+            ...
+
     Plain = Callable[[Request], Response]
     Routes = dict[str, dict[str, "Route"]]
 
