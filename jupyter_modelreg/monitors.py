@@ -346,14 +346,16 @@ def _read_parquet(stream: BinaryIO) -> Columns:
 _READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_lines, ".ndjson": _read_lines}
 
 
-def write_sample(folder: str, rows: Any) -> None:
-    """Write rows of training data, evenly taken of all, where :func:`find_drift` looks for them in a version."""
+def write_sample(folder: str, rows: Any) -> str:
+    """Write rows of training data, evenly taken of all, where :func:`find_drift` looks for them in a version; return the file."""
     from .serving.collection import to_records
 
     step = -(-len(rows) // KEPT_ROWS) or 1
     records = to_records(rows.iloc[::step] if hasattr(rows, "iloc") else rows[::step])
-    with open(os.path.join(folder, f"{SAMPLE}.jsonl"), "w", encoding="utf-8") as stream:
+    path = os.path.join(folder, f"{SAMPLE}.jsonl")
+    with open(path, "w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
+    return path
 
 
 # --- one column -------------------------------------------------------------------------------------------------------

@@ -412,6 +412,16 @@ def test_of_much_training_data_an_even_sample_is_kept(tmp_path: Path, size: int)
     assert rows[-1]["0"] >= size * 2 - 8  # the end is in it too, where data is sorted
 
 
+def test_data_in_memory_is_a_reference_for_python(workspace: Workspace, home: Path) -> None:
+    iris = load_iris(as_frame=True).data
+    _collect(workspace, json.loads(iris.to_json(orient="records")))
+    client = MLClient()
+    for data, columns in ((iris, list(iris.columns)), (iris.to_numpy(), ["0", "1", "2", "3"])):
+        report = client.monitors.drift("churn", "blue", data)
+        assert (report.reference, report.reference_rows) == (f"the {type(data).__name__} given", 150)
+        assert {item.column for item in report.columns if item.reference_values} == set(columns)
+
+
 # --- mirrors ----------------------------------------------------------------------------------------------------------
 
 

@@ -626,13 +626,25 @@ class MonitorOperations(_Operations):
         self,
         endpoint_name: str,
         deployment_name: str,
-        reference: str | None = None,
+        reference: object = None,
         *,
         collection: str | None = None,
         window: str | None = None,
         threshold: Mapping[str, float] | None = None,
     ) -> DriftReport:
-        """Return how what a deployment was asked differs from the data its model was trained on."""
+        """Return how what a deployment was asked differs from the data its model was trained on.
+
+        `reference` is a file, or a DataFrame or array, of which 2,000 rows, evenly taken, are looked at.
+        """
+        if hasattr(reference, "shape"):
+            from tempfile import TemporaryDirectory
+
+            from ..monitors import write_sample
+
+            with TemporaryDirectory(prefix="modelreg-") as folder:
+                path = write_sample(folder, reference)
+                report = self.drift(endpoint_name, deployment_name, path, collection=collection, window=window, threshold=threshold)
+            return report.replace(reference=f"the {type(reference).__name__} given")
         found: DriftReport = self._run(
             "monitor",
             "drift",
