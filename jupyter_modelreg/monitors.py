@@ -258,7 +258,10 @@ def _read_reference(workspace: Workspace, command: MonitorDrift) -> tuple[str, C
             if item.path.rpartition("/")[2].rpartition(".")[0] == SAMPLE:
                 with tree.open(item.path) as stream:
                     return f"{reference}/{item.path}", read_table(stream, item.path)
-    where = f"{reference} has no file {SAMPLE}.csv, .parquet or .jsonl" if reference else "The deployment is gone, and its model not known"
+    named = f"{command.endpoint_name}/{command.deployment_name}"
+    where = (
+        f"{reference} has no file {SAMPLE}.csv, .parquet or .jsonl" if reference else f"{named} is no deployment now, so no model is known"
+    )
     raise NotFound(f"{where}: name the training data, or some thousand rows of it, with --reference FILE.")
 
 
