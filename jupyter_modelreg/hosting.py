@@ -131,8 +131,9 @@ def _start(workspace: Workspace, deployment: OnlineDeployment, run: str, *, port
                 workspace.catalog.delete_deployment(endpoint, name)
         _wait_until_gone(run)
         raise
-    if previous:
-        _wait_until_gone(os.path.join(endpoint_folder(workspace, endpoint), previous))
+    for other in _runs(os.path.dirname(run)):
+        if other != run:
+            _wait_until_gone(other)
 
 
 def _wait_until_ready(workspace: Workspace, deployment: OnlineDeployment, run: str) -> None:

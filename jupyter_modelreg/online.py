@@ -9,7 +9,7 @@ import os
 
 from . import hosting
 from .entities.online import MAX_DEPLOYMENTS, CodeConfiguration, EndpointKeys, EndpointToken, OnlineDeployment, OnlineEndpoint
-from .errors import Conflict, InvalidInput, NotFound, Unavailable
+from .errors import Conflict, InvalidInput, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         """Which deployment answers, and how those that are elsewhere are asked. Requests that were forwarded do not come by."""
 
         def choose(self, request: Request) -> str:
-            """Return the deployment's name, by header or weight; copies for a mirror are sent off on the way.
+            """Return the deployment's name, by header or weight; ``request.mirror`` names another that shall get a copy.
 
             Raises
             ------
@@ -64,8 +64,12 @@ if TYPE_CHECKING:
             """
             ...
 
-        def forward(self, request: Request, deployment: str) -> Awaitable[Response]:
-            """Ask an instance of another deployment; its answer goes out as it is."""
+        def forward(self, request: Request, deployment: str, fail: Callable[[str, int], Response]) -> Awaitable[Response]:
+            """Ask an instance of another deployment; its answer goes out as it is. ``fail`` words what goes wrong on the way."""
+            ...
+
+        def copy(self, request: Request, response: Response, deployment: str) -> None:
+            """Send a copy of a request that this deployment answered to its mirror."""
             ...
 
     class Collector(Protocol):

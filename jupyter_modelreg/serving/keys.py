@@ -7,11 +7,13 @@ request on. A token is a JSON web token (HS256), made and checked here.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
 import os
 import time
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,11 +36,17 @@ class Keys:
     def __init__(self, path: str) -> None:
         self._file = JsonFile(path)
         self._wrong: dict[str, tuple[float, int]] = {}
+        self._moment: tuple[dict[str, Any], int] = ({}, 0)
 
-    @property
-    def version(self) -> tuple[Any, ...]:
-        """Changes whenever an answer of `accepts` may have changed, for who remembers answers."""
-        return (self._file.version, int(time.time()) if "secret" in self._file.read() else 0)
+    def current(self) -> object:
+        """Return the same object as long as the answers of `accepts` stay what they are, for who remembers them."""
+        known = self._file.read()
+        if "secret" not in known:
+            return known
+        moment = (known, int(time.time()))  # a token may have ended since
+        if moment != self._moment:
+            self._moment = moment
+        return self._moment
 
     def accepts(self, header: str) -> bool:
         """Compare with both keys, each in constant time, or check the signature and the end of a token.
@@ -106,27 +114,31 @@ def _decode(text: str) -> bytes:
 
 
 class JsonFile:
-    """A small JSON file that others replace; read again when it changed."""
+    """A small JSON file that others replace; read again when it changed, looked at once in a turn of the loop."""
 
     def __init__(self, path: str) -> None:
-        self._path, self._stamp = path, (0, 0)
+        self._path, self._stamp, self._is_fresh = path, (0, 0), False
         self._value: dict[str, Any] = {}
 
-    @property
-    def version(self) -> tuple[int, int]:
-        """Changes when the file was replaced; the file is looked at."""
-        self.read()
-        return self._stamp
-
     def read(self) -> dict[str, Any]:
-        """Return its mapping; an absent file is an empty one."""
+        """Return its mapping, the same object as long as the file is the same; an absent file is an empty one."""
+        if not self._is_fresh:
+            self._look()
+            with suppress(RuntimeError):  # without a loop it is looked at each time
+                asyncio.get_running_loop().call_soon(self._age)
+                self._is_fresh = True
+        return self._value
+
+    def _age(self) -> None:
+        self._is_fresh = False
+
+    def _look(self) -> None:
         try:
             status = os.stat(self._path)
         except FileNotFoundError:
             self._value, self._stamp = {}, (0, 0)
-            return {}
+            return
         if (status.st_mtime_ns, status.st_ino) != self._stamp:
             with open(self._path, encoding="utf-8") as stream:
                 self._value = json.load(stream)
             self._stamp = (status.st_mtime_ns, status.st_ino)
-        return self._value

@@ -45,11 +45,11 @@ def test_no_file_takes_nobody(tmp_path: Path) -> None:
 def test_a_key_that_was_replaced_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     known = written(path, {"primary": "abc", "secondary": "def"})
-    before = known.version
+    before = known.current()
     assert known.accepts("Bearer abc")
     (tmp_path / "new").write_text('{"primary": "ghi", "secondary": "def"}')
     os.replace(tmp_path / "new", path)
-    assert known.version != before
+    assert known.current() is not before
     assert not known.accepts("Bearer abc")
     assert known.accepts("Bearer ghi")
 
@@ -66,9 +66,9 @@ def test_a_token_is_taken_until_it_ends(tmp_path: Path) -> None:
 
 def test_who_remembers_an_answer_about_a_token_asks_again_when_it_may_have_ended(tmp_path: Path) -> None:
     known = written(tmp_path / "keys.json", {"secret": "s"})
-    before = known.version
+    before = known.current()
     time.sleep(1.01)
-    assert known.version != before
+    assert known.current() is not before
 
 
 @pytest.mark.parametrize("change", ["signature", "claims", "header", "other secret", "none"])
