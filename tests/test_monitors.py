@@ -22,7 +22,16 @@ from sklearn.linear_model import LogisticRegression
 
 from jupyter_modelreg import MLClient, load_online_deployment, monitors
 from jupyter_modelreg.commands.monitor import MonitorDrift, MonitorMirror
-from jupyter_modelreg.entities import ColumnDrift, DriftReport, Model, OnlineEndpoint
+from jupyter_modelreg.entities import (
+    CodeConfiguration,
+    ColumnDrift,
+    DataCollector,
+    DeploymentCollection,
+    DriftReport,
+    Model,
+    OnlineDeployment,
+    OnlineEndpoint,
+)
 from jupyter_modelreg.errors import InvalidInput, ModelRegistryError, NotFound, Unavailable
 from jupyter_modelreg.records import from_dict
 from jupyter_modelreg.workspace import Workspace
@@ -401,6 +410,34 @@ def _collected(client: MLClient, endpoint: str, collection: str) -> list[dict[st
     """Return the rows of a deployment's collection."""
     root = Path(client._workspace.datastore_path("workspaceblobstore", "modelDataCollector", endpoint, "blue", collection))
     return [json.loads(line) for path in root.rglob("*.jsonl") for line in path.read_text().splitlines()]
+
+
+def test_a_mirrors_answers_are_collected_by_the_deployment_that_answers(client: MLClient, tmp_path: Path) -> None:
+    client.online_endpoints.begin_create_or_update(OnlineEndpoint(name="mirrored"))
+    (tmp_path / "weights.txt").write_text("none")
+    client.models.create_or_update(Model(name="scripted", path="weights.txt"))
+    for name, added in (("blue", 0), ("green", 1)):
+        (tmp_path / name).mkdir()
+        script = f"import json\ndef init(): pass\ndef run(data):\n    n = json.loads(data)['n']\n    return [n + {added}]\n"
+        (tmp_path / name / "score.py").write_text(script)
+        collector = DataCollector(collections={"mirror": DeploymentCollection(enabled=True)}) if name == "blue" else None
+        code = CodeConfiguration(code=name, scoring_script="score.py")
+        about = {"model": "azureml:scripted:1", "code_configuration": code, "data_collector": collector}
+        client.online_deployments.begin_create_or_update(OnlineDeployment(name=name, endpoint_name="mirrored", **about))
+    change = OnlineEndpoint(name="mirrored", traffic={"blue": 100}, mirror_traffic={"green": 50})
+    client.online_endpoints.begin_create_or_update(change)
+    for number in range(40):
+        assert json.loads(client.online_endpoints.invoke("mirrored", input_data={"n": number})) == [number]
+    report = None
+    deadline = time.monotonic() + 20
+    while not report or report.requests < 5:  # 20 expected; fewer than 5 once in ten million runs
+        assert time.monotonic() < deadline, report
+        with contextlib.suppress(NotFound):
+            report = client.monitors.mirror("mirrored", "green")
+        time.sleep(0.05)
+    assert (report.same, report.failed, report.largest_difference, report.mean_difference) == (0, 0, 1.0, 1.0)
+    row = _collected(client, "mirrored", "mirror")[0]
+    assert row["data"]["mirror"]["body"] == [row["data"]["live"]["body"][0] + 1]
 
 
 @pytest.mark.parametrize("size", [1, 1999, 2000, 2001, 5000])
