@@ -136,6 +136,39 @@ def _start(workspace: Workspace, deployment: OnlineDeployment, run: str, *, port
             _wait_until_gone(other)
 
 
+def rescale(workspace: Workspace, deployment: OnlineDeployment) -> None:
+    """Start or end instances of a deployment that runs, and record what else changed of it that no instance sees.
+
+    Raises
+    ------
+    Conflict
+        If the deployment is being started by another process, or is deleted meanwhile.
+    Unavailable
+        If an instance does not become ready.
+    """
+    from .supervisor import read_run_status
+    from .worker import read_plan, write_plan
+
+    name, process = str(deployment.name), _process_of(workspace, deployment)
+    assert process
+    with _only_starter(_deployment_folder(workspace, deployment)):
+        scale = scale_of(deployment)
+        write_plan(process["folder"], read_plan(process["folder"]).replace(instances=scale.maximum))
+        with _changing(workspace, str(deployment.endpoint_name)) as wanted:
+            wanted.scales[name] = scale
+            _supervise(workspace, wanted, None)
+        workspace.catalog.put_deployment(deployment.replace(provisioning_state="Succeeded"), process)
+
+        def is_done() -> bool:
+            status = read_run_status(process["folder"])
+            return status is None or bool(status.error) or scale.minimum <= sum(item.is_ready for item in status.instances) <= scale.maximum
+
+        _wait_for(is_done, read_plan(process["folder"]).start_seconds)
+        state, error, _ = _state_of(workspace, str(deployment.endpoint_name), process)
+        if state == "failed" or error:
+            raise Unavailable(f'Deployment "{name}" has fewer instances than it should: {error}')
+
+
 def _wait_until_ready(workspace: Workspace, deployment: OnlineDeployment, run: str) -> None:
     """Wait until a run is healthy.
 

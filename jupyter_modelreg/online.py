@@ -10,6 +10,7 @@ import os
 from . import hosting
 from .entities.online import MAX_DEPLOYMENTS, CodeConfiguration, EndpointKeys, EndpointToken, OnlineDeployment, OnlineEndpoint
 from .errors import Conflict, InvalidInput, NotFound
+from .records import fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 DEFAULT_DEPLOYMENT = "default"
+UNSEEN = {"instance_count", "scale_settings", "description", "tags", "properties"}  # what a deployment may change without a restart
 MAX_MIRROR = 50  # percent
 MUTABLE = ("description", "tags", "traffic", "mirror_traffic", "properties")
 
@@ -267,7 +269,7 @@ def create_deployment(workspace: Workspace, command: CreateOnlineDeployment) -> 
 
 
 def update_deployment(workspace: Workspace, command: UpdateOnlineDeployment) -> OnlineDeployment:
-    """Replace a deployment by a changed one; see :func:`create_deployment`."""
+    """Replace a deployment by a changed one; see :func:`create_deployment`. One that only grows or shrinks is not replaced."""
     from .entities.loading import apply_update, load_entity
 
     if command.file:
@@ -278,6 +280,9 @@ def update_deployment(workspace: Workspace, command: UpdateOnlineDeployment) -> 
         current = workspace.catalog.get_deployment(_needed(command.endpoint_name, "--endpoint-name/-e"), _needed(command.name, "--name/-n"))
         values = apply_update(current.to_dict(), set=command.set, add=command.add, remove=command.remove, force_string=command.force_string)
         entity = load_entity(OnlineDeployment, values)
+        if _is_rescaled(workspace, current, entity):
+            hosting.rescale(workspace, entity)
+            return hosting.observe_deployment(workspace, str(entity.endpoint_name), str(entity.name))
         # Code that is not named anew stays what it is, whatever became of the folder it came from.
         code_folder = hosting.deployed_code(workspace, current) if entity.code_configuration == current.code_configuration else None
     return put_deployment(
@@ -288,6 +293,13 @@ def update_deployment(workspace: Workspace, command: UpdateOnlineDeployment) -> 
         is_script_checked=not command.skip_script_validation,
         code_folder=code_folder,
     )
+
+
+def _is_rescaled(workspace: Workspace, before: OnlineDeployment, after: OnlineDeployment) -> bool:
+    """Say whether a deployment that runs changes only in what its instances do not see."""
+    changed = {item.name for item in fields(after) if not item.is_read_only and getattr(before, item.name) != getattr(after, item.name)}
+    state = hosting.observe_deployment(workspace, str(before.endpoint_name), str(before.name)).state
+    return bool(changed) and changed <= UNSEEN and state == "healthy"
 
 
 def put_deployment(

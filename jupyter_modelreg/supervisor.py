@@ -11,6 +11,7 @@ Operations import this module to start one and to read what it says; what the pr
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ from .records import Record, field, from_dict
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
     from socket import socket
     from typing import Any
 
@@ -322,19 +323,24 @@ class Supervisor:
         for name in [name for name in self._deployments if name not in self._wanted.deployments]:
             deployment = self._deployments.pop(name)
             leaving += [(deployment, run) for run in deployment.runs]
+        surplus: list[Instance] = []
         for deployment in self._deployments.values():
             for run in deployment.runs:
                 run.keep_up(self._wanted.scales.get(deployment.name, Scale()))
+                surplus += run.surplus()
+                rotate(os.path.join(run.folder, "log.txt"))
         await self._route()
+        for instance in surplus:
+            self._in_background(instance.end(GRACE_SECONDS))
         for deployment, run in leaving:
             self._retire(deployment, [run])
         self._looks += 1
 
     def _retire(self, deployment: Deployment, runs: list[Run], *, removes: bool = True) -> None:
         """End runs in the background, once no route leads to them."""
-        import asyncio
 
         async def end(run: Run) -> None:
+            import asyncio
             import shutil
 
             await run.end(GRACE_SECONDS if deployment.name in self._wanted.deployments and not self._is_ending else DELETE_SECONDS)
@@ -342,9 +348,14 @@ class Supervisor:
                 await asyncio.to_thread(shutil.rmtree, run.folder, ignore_errors=True)
 
         for run in runs:
-            task = asyncio.ensure_future(end(run))
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            self._in_background(end(run))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        import asyncio
+
+        task = asyncio.ensure_future(work)
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
     # --- who takes requests
 
@@ -470,6 +481,7 @@ class Run:
             instance.run = self
         self._slots: dict[asyncio.Task[None], Instance | None] = {}
         self._busy: list[float] = []
+        self._sampled_at = 0.0
 
     @property
     def ready(self) -> list[Instance]:
@@ -510,10 +522,35 @@ class Run:
             slot = asyncio.ensure_future(self._keep(first))
             self._slots[slot] = first
             slot.add_done_callback(lambda slot: self._slots.pop(slot, None))
+        self.status()
         self._say()
 
+    def surplus(self) -> list[Instance]:
+        """Take out the newest instances that are too many, for who ends them once no route leads there."""
+        too_many = list(self._slots.items())[self._wanted :] if self._wanted else []
+        for slot, instance in too_many:
+            del self._slots[slot]
+            if instance:
+                instance.is_ready = False
+            slot.cancel()
+        return [instance for _, instance in too_many if instance]
+
     def _count_for(self, scale: Scale) -> int:
-        return max(scale.minimum, len(self._adopted))
+        """Return how many instances there shall be; with a target, by how busy they were since the last polling."""
+        count = min(max(self._wanted, scale.minimum, len(self._adopted) if not self._wanted else 0), scale.maximum)
+        ready = self.ready
+        if scale.minimum == scale.maximum or len(ready) < count:
+            return count
+        now = time.monotonic()
+        if now - self._sampled_at >= LOOK_SECONDS:
+            self._sampled_at = now
+            self._busy.append(sum(item.busy_share for item in ready))
+        if len(self._busy) < scale.polling_seconds:
+            return count
+        needed = math.ceil(100 * sum(self._busy) / len(self._busy) / scale.target_percent)
+        self._busy.clear()
+        # Down by one at a time, so that a pause between two bursts does not end what the second one needs.
+        return min(max(needed, count - 1, scale.minimum), scale.maximum)
 
     def retry(self) -> None:
         """Forget that it failed."""
@@ -584,6 +621,8 @@ class Instance:
         self._is_accepting: bool | None = None
         self._link: Link | None = None
         self._ready_at: float | None = None
+        self.busy_share = 0.0  # of the last second
+        self._measured = (time.monotonic(), 0.0)
 
     @property
     def lived_seconds(self) -> float:
@@ -613,19 +652,19 @@ class Instance:
         run.supervisor.changed()
         try:
             patience = probe.failure_threshold * max(probe.period, probe.timeout) if probe else ANSWER_SECONDS
-            return await self._watch(self._link, probe.period if probe else LOOK_SECONDS, patience)
+            return await self._watch(self._link, patience)
         finally:
             self.is_ready = False
 
     async def _start(self) -> None:
         import asyncio
 
-        from .worker import start_worker
+        from .worker import read_plan, start_worker
 
         assert self.run
         supervisor = self.run.supervisor
         starting = asyncio.ensure_future(
-            asyncio.to_thread(start_worker, self.folder, self.run.plan, supervisor.listener, supervisor.environment)
+            asyncio.to_thread(start_worker, self.folder, read_plan(self.run.folder), supervisor.listener, supervisor.environment)
         )
         try:
             self.identity = await asyncio.shield(starting)
@@ -655,7 +694,7 @@ class Instance:
                 raise ConnectionRefusedError("somebody else sits there")
             return link
 
-    async def _watch(self, link: Link, period: float, patience: float) -> Fault:
+    async def _watch(self, link: Link, patience: float) -> Fault:
         import asyncio
 
         assert self.run
@@ -663,7 +702,7 @@ class Instance:
         call_seconds = max(CALL_SECONDS, 3 * limits.request_timeout_ms / 1000 if limits else 0.0)
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(link.closed.wait(), period)
+                await asyncio.wait_for(link.closed.wait(), LOOK_SECONDS)
                 return await self._last_words()
             try:
                 self.stats = await asyncio.wait_for(link.ask({"ask": "stats"}), patience)
@@ -671,8 +710,15 @@ class Instance:
                 return self._fault(f"it did not answer for {patience:.0f} seconds")
             except ConnectionError:
                 return await self._last_words()
+            self._measure()
             if self.stats.get("running_seconds", 0.0) > call_seconds:
                 return self._fault(f"one call of the model took longer than {call_seconds:.0f} seconds")
+
+    def _measure(self) -> None:
+        now, seconds = time.monotonic(), self.stats["model_seconds"] + self.stats["running_seconds"]
+        since, before = self._measured
+        self._measured = (now, seconds)
+        self.busy_share = min(max(seconds - before, 0.0) / max(now - since, 0.001), 1.0)
 
     async def accept(self, *, is_on: bool, is_new: bool) -> None:
         """Let it take new connections, or leave them to others; it reads the routes first, which may be new."""
@@ -736,6 +782,28 @@ def _living(run: str) -> list[Instance]:
             stop_process(identity, grace_seconds=0)
         shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+def rotate(path: str) -> None:
+    """Begin a log anew when it is large, and keep a few old ones.
+
+    It is emptied where it is, since whatever a script started writes there too; what is printed in that moment is lost.
+    """
+    import shutil
+
+    try:
+        if os.stat(path).st_size < MAX_LOG_BYTES:
+            return
+        for number in range(KEPT_LOGS - 1, 0, -1):
+            with suppress(FileNotFoundError):
+                os.replace(f"{path}.{number}", f"{path}.{number + 1}")
+        shutil.copyfile(path, f"{path}.1")
+        os.chmod(f"{path}.1", 0o600)
+    except FileNotFoundError:
+        return
+    except OSError as error:  # a full disk keeps the newest lines only
+        print(f"{path} is emptied without a copy: {error.strerror}", flush=True)
+    os.truncate(path, 0)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from jupyter_modelreg.online import (
     update_endpoint,
 )
 from jupyter_modelreg.processes import ProcessIdentity
-from jupyter_modelreg.supervisor import RunStatus, instance_folders, read_run_status, read_supervisor, read_wanted
+from jupyter_modelreg.supervisor import MAX_LOG_BYTES, RunStatus, instance_folders, read_run_status, read_supervisor, read_wanted, rotate
 from jupyter_modelreg.worker import read_identity
 from jupyter_modelreg.workspace import Workspace
 
@@ -426,3 +426,40 @@ def test_nobody_ready_is_said_by_the_supervisor_itself(workspace: Workspace) -> 
     assert status()[0] == 404  # no traffic
     delete_deployment(workspace, DeleteOnlineDeployment(name="blue", endpoint_name="live"))
     assert status() == (404, '{"message": "No deployment exists for this endpoint."}')
+
+
+# --- load and logs ----------------------------------------------------------------------------------------------------
+
+
+def test_instances_come_and_go_with_the_load(workspace: Workspace) -> None:
+    target = ["type=target_utilization", "min_instances=1", "max_instances=2", "target_utilization_percentage=50", "polling_interval=1"]
+    deploy(
+        workspace,
+        all_traffic=True,
+        script=SCRIPT.replace("asked.get", "0.05 or asked.get"),
+        set=[*(f"scale_settings.{item}" for item in target), "request_settings.max_concurrent_requests_per_instance=100"],
+    )
+    assert len(instances_of(workspace)) == 1
+    with Load(workspace) as load:
+        until(lambda: sum(item.is_ready for item in status_of(workspace).instances) == 2)
+        load.goes_on()
+    until(lambda: len(instances_of(workspace)) == 1)
+    assert set(load.answers) == {"blue"}
+
+
+def test_a_log_that_grows_is_begun_anew_and_the_newest_old_ones_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    rotate(str(path))  # there is none yet
+    with path.open("a") as stream:  # as an instance holds it
+        for number in range(5):
+            stream.write(str(number) * MAX_LOG_BYTES)
+            stream.flush()
+            rotate(str(path))
+        stream.write("after")
+    assert path.read_text() == "after"
+    kept = sorted(tmp_path.glob("log.txt.*"))
+    assert [(item.name, item.read_text()[0], item.stat().st_mode & 0o777) for item in kept] == [
+        ("log.txt.1", "4", 0o600),
+        ("log.txt.2", "3", 0o600),
+        ("log.txt.3", "2", 0o600),
+    ]
