@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from .arrays import read_text
+from .azure import Reader
 from .calls import Route
 from .http import Response, json_response
-from .mlflow import read_rows
 from .payloads import write_json
 
 TYPE_CHECKING = False
@@ -22,34 +23,36 @@ if TYPE_CHECKING:
 
 def routes(models: list[ServedModel]) -> Routes:
     """Return the protocol's routes for some models."""
-    wire, models = V1(), [model for model in models if model.is_asked]
-    unknown = Route(
-        wire, plain=lambda request: wire.fail(f"There is no such model or route here; this deployment has {', '.join(names)}.", 404)
-    )
-    names = list(dict.fromkeys(model.name for model in models))
+    asked = [model for model in models if model.is_asked]
+    names, wire = list(dict.fromkeys(model.name for model in asked)), V1(models[0])
+    message = f"There is no such model or route here; this deployment has {', '.join(names)}."
+    unknown = Route(wire, plain=lambda request: wire.fail(message, 404))
     found: Routes = {
         "/v1/models": {"GET": Route(wire, plain=lambda request: json_response({"models": names}))},
         "/v1/models/*": {"GET": unknown, "POST": unknown},
     }
-    for model in models:
-        is_ready = _ready(wire, model.name)
+    for model in asked:
         for spelling in {model.name, quote(model.name, safe="")}:
             for base in (f"/v1/models/{spelling}/versions/{quote(model.version, safe='')}", f"/v1/models/{spelling}"):
-                found[base] = {"GET": is_ready}
-                found[f"{base}:predict"] = {"POST": Route(wire, model)}
+                found |= _routes_of(model, base)
     return found
 
 
-def _ready(wire: V1, name: str) -> Route:
-    return Route(wire, plain=lambda request: json_response({"name": name, "ready": True}))
+def _routes_of(model: ServedModel, base: str) -> Routes:
+    wire = V1(model)
+    ready = Route(wire, plain=lambda request: json_response({"name": model.name, "ready": True}))
+    return {base: {"GET": ready}, f"{base}:predict": {"POST": Route(wire, model)}}
 
 
 class V1:
-    """The protocol's format of requests, answers and errors."""
+    """The protocol's format of one model's requests, answers and errors."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._reader = Reader(model.wants, model.signature)
 
     def read(self, request: Request, model: ServedModel) -> Call:
         """Read instances; the content type is not looked at, since clients leave it out."""
-        return read_rows(request, model, "application/json")
+        return self._reader.read(request.body, "application/json") if model.script is None else read_text(request)
 
     def write(self, value: Any, call: Call, model: ServedModel) -> Response:
         """Write predictions; a script's own mapping with "predictions" goes out as it is."""

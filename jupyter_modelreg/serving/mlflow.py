@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from .. import __version__
 from . import arrays, npy
+from .azure import Reader, content_type
 from .calls import Call, Route, Unacceptable
 from .http import Response, json_response
-from .payloads import parse_rows, to_input, write_json
+from .payloads import write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ KINDS = ("application/json", "text/csv", npy.CONTENT_TYPE)
 
 def routes(models: list[ServedModel], names: Iterable[str] = ()) -> Routes:
     """Return the protocol's routes: the first model answers ``/invocations``, each under its name and the first under more names."""
-    wire = Mlflow()
+    wires = {id(model): Mlflow(model) for model in models}
+    wire = wires[id(models[0])]
     health = Route(wire, plain=lambda request: Response(body=b"\n", content_type="text/plain"))  # MLflow says JSON, which it is not
     version = Route(wire, plain=lambda request: Response(body=__version__.encode(), content_type="text/plain; charset=utf-8"))
     unknown = Route(wire, plain=lambda request: wire.fail("There is no such endpoint here; ask /invocations.", 404))
@@ -49,7 +51,7 @@ def routes(models: list[ServedModel], names: Iterable[str] = ()) -> Routes:
         "/invocations": {"POST": Route(wire, models[0])},
         "/endpoints/*": {"POST": unknown},
         **{
-            f"/endpoints/{spelling}/invocations": {"POST": Route(wire, model)}
+            f"/endpoints/{spelling}/invocations": {"POST": Route(wires[id(model)], model)}
             for name, model in named.items()
             for spelling in {name, quote(name, safe="")}
         },
@@ -57,14 +59,25 @@ def routes(models: list[ServedModel], names: Iterable[str] = ()) -> Routes:
 
 
 class Mlflow:
-    """The protocol's format of requests, answers and errors."""
+    """The protocol's format of one model's requests, answers and errors."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._reader = Reader(model.wants, model.signature)
 
     def read(self, request: Request, model: ServedModel) -> Call:
         """Read rows by the body's content type."""
         kind = content_type(request)
         if kind not in KINDS:
             raise Unacceptable(f'Send {", ".join(KINDS[:-1])} or {KINDS[-1]}, not "{kind[:60]}".', 415)
-        return read_rows(request, model, kind)
+        if model.script is not None:
+            call = arrays.read_text(request)
+        elif kind == npy.CONTENT_TYPE:
+            inputs = arrays.to_input({"": npy.read(request.body)}, model.wants, model.signature)
+            call = Call(inputs, *arrays.rows_and_key(inputs, model.signature))
+        else:
+            call = self._reader.read(request.body, kind)
+        call.meta = npy.is_wanted(request)
+        return call
 
     def write(self, value: Any, call: Call, model: ServedModel) -> Response:
         """Write predictions, as an array where that was asked for."""
@@ -76,27 +89,3 @@ class Mlflow:
         """Word a failure."""
         code = CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR")
         return json_response({"error_code": code, "message": message}, status)
-
-
-def read_rows(request: Request, model: ServedModel, kind: str) -> Call:
-    """Read a body of rows in any format and envelope; ``meta`` says whether the answer shall be an array.
-
-    Raises
-    ------
-    InvalidInput
-        If it is at fault.
-    """
-    is_array = npy.is_wanted(request)
-    if model.script is not None:
-        return arrays.read_text(request, is_array)
-    if kind == npy.CONTENT_TYPE:
-        inputs = arrays.to_input({"": npy.read(request.body)}, model.wants, model.signature)
-    else:
-        inputs = to_input(parse_rows(request.body, kind), model.wants, model.signature)
-    rows, key = arrays.rows_and_key(inputs, model.signature)
-    return Call(inputs, rows, key, is_array)
-
-
-def content_type(request: Request) -> str:
-    """Return the type of a body without its parameters, in lower case."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

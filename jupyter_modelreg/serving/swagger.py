@@ -26,7 +26,14 @@ OPENAPI_VERSIONS = ("2", "2.0", "3", "3.0", "3.1")
 JSON, TEXT, BINARY = "application/json", "text/plain", "application/octet-stream"
 HELP = "Send the key as `Authorization: Bearer KEY`; `modelreg online-endpoint get-credentials` shows it."
 TAGS = AZURE, MLFLOW, V2, V1, ENDPOINT = "Azure ML", "MLflow", "Open Inference Protocol, V2", "KServe, V1", "Endpoint"
-SECURITY = {"bearer": {"type": "http", "scheme": "bearer"}}
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The key as the password of any user, for clients that know addresses only",
+    },
+}
 
 # What may go wrong, besides an answer: for every route, and for those that ask the model.
 _REFUSALS = {
@@ -57,7 +64,7 @@ def describe(version: str, name: str, models: list[ServedModel]) -> Json:
         "openapi": "3.1.0" if version == "3.1" else "3.0.3",
         "info": info,
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}],
+        "security": [{name: []} for name in SECURITY],
         "tags": [{"name": tag} for tag in TAGS],
         "paths": _own_paths(models[0])
         | {path: methods for model in models if model.is_asked for path, methods in _paths_of(model).items()}
@@ -191,7 +198,7 @@ def _rows_media(model: ServedModel) -> Json:
     return {
         JSON: _media(_input(model), {"dataframe_split": example["input_data"]} if _is_split(example) else example),
         "text/csv": _media({"type": "string"}, _csv(model)),
-        **({} if model.script else {npy.CONTENT_TYPE: _media({"type": "string", "format": "binary"})}),
+        **({} if model.wants in ("text", "tensors") else {npy.CONTENT_TYPE: _media({"type": "string", "format": "binary"})}),
     }
 
 

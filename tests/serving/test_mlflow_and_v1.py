@@ -65,7 +65,7 @@ def test_mistakes_are_said_in_mlflows_words() -> None:
     assert (bad.status, json.loads(bad.body)["error_code"]) == (400, "BAD_REQUEST")
     for kind in ("", "application/xml", "application/x-pickle"):
         assert invoke(sums(), b"{}", kind).status == 415
-    words = {status: json.loads(mlflow.Mlflow().fail("", status).body)["error_code"] for status in (401, 415, 429, 500, 503)}
+    words = {status: json.loads(mlflow.Mlflow(sums()).fail("", status).body)["error_code"] for status in (401, 415, 429, 500, 503)}
     assert list(words.values()) == ["UNAUTHENTICATED", "BAD_REQUEST", "REQUEST_LIMIT_EXCEEDED", "INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"]
     unknown = ask(mlflow.routes([sums()]), "POST", "/endpoints/other/invocations")
     assert (unknown.status, json.loads(unknown.body)["error_code"]) == (404, "ENDPOINT_NOT_FOUND")
