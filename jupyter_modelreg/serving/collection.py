@@ -247,7 +247,8 @@ class Collector:
 
     def _lose(self, count: int, what: str, reason: str) -> None:
         """Count what is lost and say why, once as long as the reason stays."""
-        self.dropped += count
+        with self._lock:
+            self.dropped += count
         if self._said.get(what) != reason:
             self._said[what] = reason
             LOG.error("Rows of the data collection are lost, requests are answered as before: %s", reason)
