@@ -436,7 +436,7 @@ def test_instances_come_and_go_with_the_load(workspace: Workspace) -> None:
     deploy(
         workspace,
         all_traffic=True,
-        script=SCRIPT.replace("asked.get", "0.05 or asked.get"),
+        script=SCRIPT.replace('asked.get("sleep", 0)', "0.05"),
         set=[*(f"scale_settings.{item}" for item in target), "request_settings.max_concurrent_requests_per_instance=100"],
     )
     assert len(instances_of(workspace)) == 1
