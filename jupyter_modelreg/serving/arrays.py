@@ -17,6 +17,8 @@ Fractions are no whole numbers, numbers no booleans, and text is never a number.
 
 from __future__ import annotations
 
+import math
+
 from ..entities.model import ColumnSpec, Signature
 from ..errors import InvalidInput, nearest
 from .calls import Call, Unwritable
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from .http import Request
 
 OUTPUT = "predict"  # name of a lone output without one. Source: MLServer's scikit-learn runtime.
+MAX_DIMENSIONS = 32  # numpy has 64, the protocols no limit
+MAX_VALUES = 1 << 48  # beyond numpy's own limit lie errors of its own, even where a dimension is zero
 MAX_SHOWN = 60
 
 # MLflow's words for types -> numpy's. Tensors of an MLflow signature have numpy's words already.
@@ -108,6 +112,16 @@ def read_text(request: Request, meta: Any = None) -> Call:
         return Call(request.body.decode("utf-8"), meta=meta, headers=request.headers)
     except UnicodeDecodeError:
         raise InvalidInput("The body is not UTF-8 text, which is what this deployment's scoring script takes.") from None
+
+
+def is_shape(value: Any) -> bool:
+    """Say whether a value is a list or tuple of whole numbers that an array may have as its shape."""
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) <= MAX_DIMENSIONS
+        and all(type(size) is int and 0 <= size < MAX_VALUES for size in value)
+        and math.prod(size or 1 for size in value) < MAX_VALUES
+    )
 
 
 def rows_and_key(inputs: Any, signature: Signature | None) -> tuple[int, Hashable]:

@@ -9,6 +9,7 @@ import io
 import math
 
 from ..errors import InvalidInput
+from .arrays import is_shape
 from .calls import Unwritable
 from .http import Response
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/x-npy"
 MAGIC, VERSIONS = b"\x93NUMPY", (b"\1\0", b"\2\0", b"\3\0")
 MAX_HEADER_BYTES = 4096
-MAX_DIMENSIONS = 32
 
 
 def is_wanted(request: Request) -> bool:
@@ -65,7 +65,7 @@ def _read_header(body: bytes) -> tuple[Any, tuple[int, ...], Any, int]:
         raise InvalidInput("The body is a .npy file with a broken header; send what numpy.save writes.") from None
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
         raise InvalidInput(f"The body is an array of {dtype.name}; only numbers and booleans are taken.")
-    if len(shape) > MAX_DIMENSIONS or not all(type(length) is int and length >= 0 for length in shape):
+    if not is_shape(shape):
         raise InvalidInput("The body is a .npy file with a shape that is none.")
     return dtype, shape, order, start
 

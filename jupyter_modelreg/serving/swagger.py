@@ -405,7 +405,7 @@ _TENSOR: Json = {
     "required": ["name", "shape", "datatype"],
     "properties": {
         "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": v2.MAX_DIMENSIONS},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": arrays.MAX_DIMENSIONS},
         "datatype": {"type": "string", "enum": list(v2.DATATYPES)},
         "parameters": {"type": "object"},
         "data": {"type": "array", "items": {}, "description": "Nested or flat, in rows"},

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 NAME = "jupyter-modelreg"
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
 HEAD_LENGTH = "inference-header-content-length"
-MAX_DIMENSIONS = 32  # numpy has 64, the protocol no limit
 MAX_SHOWN = 60
 NOT_SERVED = ("shared_memory_region", "classification")  # parameters that would change the answer's meaning
 
@@ -57,37 +56,42 @@ def routes(models: list[ServedModel]) -> Routes:
 
     A model without a version in the path is its newest, or its only one. Names may come percent-encoded.
     """
-    wire, models = V2(), [model for model in models if model.is_asked]
-
-    def answer(value: Any) -> Route:
-        return Route(wire, plain=lambda request: json_response(value))
-
-    def refuse(message: str, status: int) -> Route:
-        return Route(wire, plain=lambda request: wire.fail(message, status))
-
-    names = list(dict.fromkeys(model.name for model in models))
-    unknown = refuse(f"There is no such model or route here; this deployment has {', '.join(names)}.", 404)
-    not_here = refuse("Deployments load and unload models here; update the deployment instead.", 400)
+    asked = [model for model in models if model.is_asked]
+    names = list(dict.fromkeys(model.name for model in asked))
+    index = [{"name": model.name, "version": model.version, "state": "READY", "reason": ""} for model in asked]
+    unknown = _refuse(f"There is no such model or route here; this deployment has {', '.join(names)}.", 404)
     found: Routes = {
-        "/v2": {"GET": answer({"name": NAME, "version": __version__, "extensions": EXTENSIONS})},
-        "/v2/health/live": {"GET": answer({"live": True})},
-        "/v2/health/ready": {"GET": answer({"live": True, "ready": True})},
-        "/v2/models": {"GET": answer({"models": names})},
-        "/v2/repository/index": {"POST": answer([_row_of_index(model) for model in models])},
-        "/v2/repository/models/*": {"POST": not_here},
+        "/v2": {"GET": _answer({"name": NAME, "version": __version__, "extensions": EXTENSIONS})},
+        "/v2/health/live": {"GET": _answer({"live": True})},
+        "/v2/health/ready": {"GET": _answer({"live": True, "ready": True})},
+        "/v2/models": {"GET": _answer({"models": names})},
+        "/v2/repository/index": {"POST": _answer(index)},
+        "/v2/repository/models/*": {"POST": _refuse("Deployments load and unload models here; update the deployment instead.", 400)},
         "/v2/*": {"GET": unknown, "POST": unknown},
     }
     for name in names:
-        versions = [model for model in models if model.name == name]
-        for model in versions:
-            is_newest = model is max(versions, key=_age)
-            for path in (f"/versions/{quote(model.version, safe='')}", *([""] if is_newest else [])):
-                for spelling in {name, quote(name, safe="")}:
-                    base = f"/v2/models/{spelling}{path}"
-                    found[base] = {"GET": answer(describe(model, [item.version for item in versions]))}
-                    found[f"{base}/ready"] = {"GET": answer({"name": name, "ready": True})}
-                    found[f"{base}/infer"] = {"POST": Route(wire, model)}
+        versions = sorted((model for model in asked if model.name == name), key=_age)
+        for spelling in {name, quote(name, safe="")}:
+            for model in versions:
+                found |= _routes_of(model, f"/v2/models/{spelling}/versions/{quote(model.version, safe='')}", versions)
+            found |= _routes_of(versions[-1], f"/v2/models/{spelling}", versions)
     return found
+
+
+def _routes_of(model: ServedModel, base: str, versions: list[ServedModel]) -> Routes:
+    return {
+        base: {"GET": _answer(describe(model, [item.version for item in versions]))},
+        f"{base}/ready": {"GET": _answer({"name": model.name, "ready": True})},
+        f"{base}/infer": {"POST": Route(V2(), model)},
+    }
+
+
+def _answer(value: Any) -> Route:
+    return Route(V2(), plain=lambda request: json_response(value))
+
+
+def _refuse(message: str, status: int) -> Route:
+    return Route(V2(), plain=lambda request: V2().fail(message, status))
 
 
 def describe(model: ServedModel, versions: list[str]) -> dict[str, Any]:
@@ -126,17 +130,9 @@ class V2:
             chosen = asked.choose(made)
         except InvalidInput as error:
             return self.fail(error.message, 400)
-        outputs, tails = [], []
-        for name, array, is_binary in chosen:
-            about: dict[str, Any] = {"name": name, "datatype": datatype_of(array.dtype), "shape": list(array.shape)}
-            if is_binary:
-                tails.append(_to_bytes(array))
-                about["parameters"] = {"binary_data_size": len(tails[-1])}
-            else:
-                about["data"] = _to_json(array)
-            outputs.append(about)
-        answer = {"model_name": model.name, "model_version": model.version, **asked.id, "outputs": outputs}
-        head = write_json(answer)
+        tails: list[memoryview] = []
+        outputs = [_write_tensor(name, array, tails if is_binary else None) for name, array, is_binary in chosen]
+        head = write_json({"model_name": model.name, "model_version": model.version, **asked.id, "outputs": outputs})
         if not tails:
             return Response(body=head)
         return Response(body=b"".join([head, *tails]), content_type="application/octet-stream", headers={HEAD_LENGTH: str(len(head))})
@@ -235,8 +231,7 @@ def _read_tensors(described: Any, tail: memoryview) -> dict[str, Any]:
 def _read_tensor(item: dict[str, Any], what: str, tail: memoryview) -> tuple[Any, memoryview]:
     """Return a tensor and what follows its bytes."""
     shape, datatype = item.get("shape"), item.get("datatype")
-    is_shape = isinstance(shape, list) and len(shape) <= MAX_DIMENSIONS and all(type(size) is int and size >= 0 for size in shape)
-    if not isinstance(shape, list) or not is_shape:
+    if not isinstance(shape, list) or not arrays.is_shape(shape):
         raise InvalidInput(f'{what} needs a "shape", a list of whole numbers.')
     if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise InvalidInput(f'{what} needs a "datatype", one of {", ".join(DATATYPES)}.')
@@ -328,6 +323,15 @@ def _to_array(leaves: list[Any], kind: str, dtype: str, what: str) -> Any:
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
+def _write_tensor(name: str, array: Any, tails: list[memoryview] | None) -> dict[str, Any]:
+    """Describe a tensor with its values, or, where there is a list for it, put its bytes there."""
+    about: dict[str, Any] = {"name": name, "datatype": datatype_of(array.dtype), "shape": list(array.shape)}
+    if tails is None:
+        return about | {"data": _to_json(array)}
+    tails.append(_to_bytes(array))
+    return about | {"parameters": {"binary_data_size": len(tails[-1])}}
+
+
 def _to_bytes(array: Any) -> memoryview:
     """Return a tensor's bytes: numbers little-endian in rows, from where they are, text behind its length."""
     import numpy as np
@@ -371,10 +375,6 @@ def datatype_of(dtype: Any) -> str:
 
 def _itemsize(datatype: str) -> int:
     return 1 if datatype == "BOOL" else int(datatype.lstrip("BFINPTU")) // 8
-
-
-def _row_of_index(model: ServedModel) -> dict[str, str]:
-    return {"name": model.name, "version": model.version, "state": "READY", "reason": ""}
 
 
 def _age(model: ServedModel) -> tuple[bool, int, str]:

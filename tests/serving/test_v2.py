@@ -150,7 +150,11 @@ def test_null_is_a_gap_and_a_gap_is_null() -> None:
         (tensor("BOOL", [1], [1]), 'Input "x" holds 1, which is no BOOL.'),
         (tensor("BYTES", [1], [1]), 'Input "x" holds 1, which is no BYTES.'),
         (tensor("FP64", [3], [1, 2]), 'Input "x" holds 2 values; the shape [3] has 3.'),
-        (tensor("FP64", [1 << 40, 1 << 40], [1]), f'Input "x" holds 1 values; the shape {[1 << 40, 1 << 40]} has {1 << 80}.'),
+        (tensor("FP64", [1 << 20, 1 << 20], [1]), f'Input "x" holds 1 values; the shape {[1 << 20, 1 << 20]} has {1 << 40}.'),
+        *(
+            (tensor("FP64", shape, []), 'Input "x" needs a "shape", a list of whole numbers.')
+            for shape in ([0, 1 << 47, 1 << 47], [1 << 48], [10**4000] * 32)
+        ),
         (tensor("FP64", [-1], [1]), 'Input "x" needs a "shape", a list of whole numbers.'),
         (tensor("FP64", [True], [1]), 'Input "x" needs a "shape", a list of whole numbers.'),
         (tensor("FP64", [1] * 33, [1]), 'Input "x" needs a "shape", a list of whole numbers.'),
