@@ -366,15 +366,15 @@ def write_sample(folder: str, rows: Any) -> str:
 
 def _compare(column: str, reference: list[Any], live: list[Any] | None, thresholds: dict[str, float]) -> ColumnDrift:
     kind = _kind(reference)
-    known = _plain(reference, kind)
+    known, gaps = _split(reference, kind)
     if live is None:
         return ColumnDrift(column=column, kind=kind, verdict="missing", reasons=["in no request"], reference_values=len(known))
     if kind == "skipped":
         return ColumnDrift(column=column, kind="", verdict="skipped", live_values=len(live))
-    seen = _plain(live, kind)
-    rates = {NULLS: _share(live, _is_gap), WRONG_TYPES: 1 - len(seen) / max(1, sum(1 for item in live if not _is_gap(item)))}
-    metrics, histogram = _MEASURES[kind](known, seen) if known and seen else ({}, None)
-    beyond = _excess({**rates, **metrics}, {NULLS: _share(reference, _is_gap)}, thresholds)
+    seen, missing = _split(live, kind)
+    rates = {NULLS: missing / len(live), WRONG_TYPES: 1 - len(seen) / max(1, len(live) - missing) if missing < len(live) else 0.0}
+    metrics, histogram = _MEASURES[kind](known, seen) if len(known) and len(seen) else ({}, None)
+    beyond = _excess({**rates, **metrics}, {NULLS: gaps / len(reference)}, thresholds)
     has_enough = min(len(known), len(seen)) >= MIN_VALUES
     drifts = [name for name in (PSI, WASSERSTEIN, JENSEN_SHANNON) if name in beyond]
     is_chance = any(metrics.get(test, 0.0) >= thresholds[test] for test in (SMIRNOV, CHI_SQUARED))
@@ -403,40 +403,45 @@ def _excess(metrics: dict[str, float], allowed: dict[str, float], thresholds: di
 
 def _kind(values: list[Any]) -> str:
     """Say what a reference's column holds: numbers, categories, texts that are all different, or nothing plain."""
-    held = [value for value in values if not _is_gap(value)]
-    if any(isinstance(value, (list, dict, bytes)) for value in held):
+    types = set(map(type, values)) - {type(None)}
+    if types & {list, dict, bytes}:
         return "skipped"
-    if held and all(_is_number(value) for value in held):
+    if types and types <= _NUMBERS:
         return "numerical"
+    held = [value for value in values if not _is_gap(value)]
     distinct = len({str(value) for value in held})
     return "text" if distinct > MAX_CATEGORIES and distinct > len(held) / 2 else "categorical"
 
 
-def _plain(values: list[Any], kind: str) -> list[Any]:
-    """Return the values that are of a kind: numbers, or what is written as text."""
-    if kind == "numerical":
-        return [float(min(max(value, -LARGEST), LARGEST)) for value in values if _is_number(value) and not _is_gap(value)]
-    return [str(value) for value in values if not _is_gap(value) and not _is_number(value) and not isinstance(value, (list, dict, bytes))]
+_NUMBERS = {int, float}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _split(values: list[Any], kind: str) -> tuple[Any, int]:
+    """Return the values that are of a kind, numbers as an array and others as text, and how many are gaps."""
+    if kind != "numerical":
+        held = [value for value in values if not _is_gap(value)]
+        return [str(value) for value in held if type(value) not in (*_NUMBERS, list, dict, bytes)], len(values) - len(held)
+    import numpy as np
+
+    # Values of other types are no gaps, and None becomes one here.
+    numbers = [value for value in values if value is None or type(value) in _NUMBERS]
+    try:
+        found = np.array(numbers, dtype=float)
+    except OverflowError:  # whole numbers may be of any size
+        found = np.array([value if value is None else min(max(value, -LARGEST), LARGEST) for value in numbers], dtype=float)
+    finite = found[np.isfinite(found)]
+    return np.clip(finite, -LARGEST, LARGEST), len(found) - len(finite)
 
 
 def _is_gap(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value - value != 0.0)  # also NaN and the infinities
 
 
-def _share(values: list[Any], is_so: Any) -> float:
-    return sum(1 for value in values if is_so(value)) / max(1, len(values))
-
-
-def _measure_numbers(reference: list[float], live: list[float]) -> tuple[dict[str, float], Histogram]:
+def _measure_numbers(known: Any, seen: Any) -> tuple[dict[str, float], Histogram]:
     import numpy as np
 
     from . import drift
 
-    known, seen = np.array(reference), np.array(live)
     edges = drift.stability_edges(known)
     counts = drift.count_bins(known, edges), drift.count_bins(seen, edges)
     statistic, probability = drift.kolmogorov_smirnov(known, seen)

@@ -187,7 +187,8 @@ def cell_text(value: Any, key: str) -> str:
     if key in ("at", "made_at", "used_at"):
         return _minute(str(value))
     if key == "data_collector":
-        return escape_control(", ".join(name for name, item in value.collections.items() if item.enabled))
+        share = "" if value.sampling_rate == 1.0 else f" of {value.sampling_rate:.3g} of the requests"
+        return escape_control(", ".join(name for name, item in value.collections.items() if item.enabled) + share)
     if isinstance(value, Record):
         value = value.to_dict()
     if isinstance(value, dict):
@@ -621,9 +622,15 @@ _OWN_TEXTS: dict[str, Callable[[Any], str]] = {
     "MirrorReport": _mirror,
     "Invocation": _invocation,
     "EndpointKeys": lambda answer: _aligned(
-        [["primary", escape_control(answer.primary_key)], ["secondary", escape_control(answer.secondary_key)]]
+        [[name, escape_control(key)] for name in ("primary", "secondary", "token") if (key := _key_of(answer, name))]
     ),
 }
+
+
+def _key_of(answer: Any, name: str) -> str | None:
+    key: str | None = answer.access_token if name == "token" else getattr(answer, f"{name}_key")
+    return key
+
 
 _WRITERS: dict[str, Callable[[Any, str], str]] = {
     "table": _table,
