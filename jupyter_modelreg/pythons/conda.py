@@ -55,7 +55,7 @@ _FOREIGN_WORDS = """
 FOREIGN = frozenset(_FOREIGN_WORDS.split())
 _FOREIGN_SIGNS = re.compile(r"^(r-|cuda-|_|gcc_|gxx_)|_(linux|osx|win)-")
 _SPEC = re.compile(r"^(?:(?P<channel>[^\s\[\]]+)::)?(?P<name>[A-Za-z0-9_.\-]+)\s*(?:\[(?P<inside>[^\]]*)\])?(?P<version>.*)$")
-_INSIDE = re.compile(r"""version\s*=\s*['"]?([^'"\]]*?)['"]?\s*(?:,|$)""")
+_INSIDE = re.compile(r"""version\s*=\s*(?:'([^']*)'|"([^"]*)"|([^,\]]*))""")
 _PART = re.compile(r"^(?P<sign>==|!=|>=|<=|~=|=|>|<)?\s*(?P<number>[0-9][0-9A-Za-z.!+_*-]*|\*)$")
 
 
@@ -107,7 +107,7 @@ def _read_package(recipe: Recipe, text: str) -> None:
         )
     name = found["name"].lower()
     inside = _INSIDE.search(found["inside"] or "")
-    condition = _condition(inside[1] if inside else found["version"], text)
+    condition = _condition("".join(filter(None, inside.groups())) if inside else found["version"], text)
     if name == "python":
         recipe.python = _python(condition)
     elif name in FOREIGN or _FOREIGN_SIGNS.search(name):
@@ -119,7 +119,7 @@ def _read_package(recipe: Recipe, text: str) -> None:
 def _condition(version: str, text: str) -> str:
     """Return a condition as pip writes it. In conda one equals sign means any build that begins so."""
     words = version.strip()
-    if not words or words == "*":
+    if words in ("", "*", "=*", "==*"):
         return ""
     if "|" in words:
         raise InvalidInput(f'"{text}" has alternatives, which PyPI has not; write one condition.', key="conda_file.dependencies")

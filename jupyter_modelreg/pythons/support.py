@@ -15,13 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-# The server's parser and loop, what reads JSON and MLmodel files, and what loads our own formats. Nothing that these need is
-# left out, and nothing is installed that they only may use.
-NEEDED = (
-    *("httptools", "uvloop", "orjson", "blake3", "PyYAML"),
-    *("numpy", "safetensors"),
-    *("skops", "packaging", "prettytable", "wcwidth"),
-)
+# What parses requests, what reads JSON and MLmodel files, and what loads our own formats; numpy is there for an environment without one.
+NEEDED = ("httptools", "orjson", "PyYAML", "numpy", "safetensors", "skops", "packaging", "prettytable", "wcwidth")
 PACKAGE = "jupyter-modelreg"
 
 
