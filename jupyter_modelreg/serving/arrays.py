@@ -22,7 +22,7 @@ import math
 from ..entities.model import ColumnSpec, Signature
 from ..errors import InvalidInput, nearest
 from .calls import Call, Unwritable
-from .payloads import to_json
+from .payloads import stack, to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _join(columns: dict[str, Any], wants: str, wanted: dict[str, ColumnSpec]) ->
     gaps = np.full(len(next(iter(columns.values()))), np.nan)
     listed = [columns.get(name, gaps) for name in wanted or columns]
     # Who takes one text a row, such as a vectorizer, takes it bare.
-    return listed[0] if len(listed) == 1 and listed[0].dtype == object else np.column_stack(listed)
+    return listed[0] if len(listed) == 1 and listed[0].dtype == object else stack(listed)
 
 
 def _column(array: Any, name: str) -> Any:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_modelreg import __version__
-from jupyter_modelreg.serving import kserve, mlflow, npy
+from jupyter_modelreg.serving import kserve, mlflow, npy, v2
 from jupyter_modelreg.serving.calls import ServedModel
 from jupyter_modelreg.serving.http import Response
 
@@ -108,6 +108,17 @@ def test_a_column_that_may_be_left_out_is_left_out(body: bytes) -> None:
     assert list(framed.predictor.given.columns) == ["a"]
     assert invoke(bare, body, kind).status == 200
     np.testing.assert_array_equal(bare.predictor.given, [[1, np.nan]])
+
+
+def test_moments_may_stand_beside_numbers_for_a_model_of_bare_arrays() -> None:
+    model = served("array", lambda rows: [0], columns("a:datetime", "b:double", "c:string?"))
+    body = b'{"dataframe_records": [{"a": "2026-01-02T03:04:05", "b": 1}]}'
+    assert invoke(model, body).status == 200
+    assert [str(item) for item in model.predictor.given[0]] == ["2026-01-02 03:04:05", "1.0", "nan"]
+    tensors = {"a": ("BYTES", ["2026-01-02T03:04:05"]), "b": ("FP64", [1.0])}
+    inputs = [{"name": name, "shape": [1], "datatype": kind, "data": data} for name, (kind, data) in tensors.items()]
+    assert ask(v2.routes([model]), "POST", "/v2/models/m/infer", json.dumps({"inputs": inputs}).encode()).status == 200
+    assert [str(item) for item in model.predictor.given[0]] == ["2026-01-02 03:04:05", "1.0", "nan"]
 
 
 def test_a_column_that_may_be_left_out_may_be_there_and_others_may_not_be_missing() -> None:
