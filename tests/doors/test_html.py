@@ -12,6 +12,7 @@ from jupyter_modelreg.doors.html import registered_html, to_html
 from jupyter_modelreg.entities import answers
 from jupyter_modelreg.entities.answers import Check, Comparison, Difference
 from jupyter_modelreg.entities.datastore import Datastore
+from jupyter_modelreg.entities.environment import Environment, PythonBuild, Removed
 from jupyter_modelreg.entities.model import ColumnSpec, Model, Scan, Signature
 from jupyter_modelreg.entities.online import EndpointKeys, OnlineDeployment, OnlineEndpoint
 from jupyter_modelreg.operations import OPERATIONS
@@ -25,6 +26,9 @@ KINDS: list[type[Record]] = [
     OnlineDeployment,
     EndpointKeys,
     Datastore,
+    Environment,
+    PythonBuild,
+    Removed,
 ]
 VOID = {"br", "hr", "img", "input", "meta", "link"}
 
