@@ -127,7 +127,8 @@ def test_a_machine_that_follows_the_document_finds_no_hole(service: Service) -> 
     schema = schemathesis.openapi.from_dict(service.ask("GET", "/openapi.json").json())
     schema.config.update(base_url=f"http://127.0.0.1:{service.port}", headers={"Authorization": f"Bearer {KEY}"})
     asked = sum(asks_of(result.ok()) for result in schema.get_all_operations())
-    assert asked > 10 * EXAMPLES
+    print(f"{asked} requests")
+    assert asked > 40 * EXAMPLES
 
 
 def asks_of(operation: Any) -> int:
