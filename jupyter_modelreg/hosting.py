@@ -18,6 +18,7 @@ they never are. The catalog names the run that counts.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import contextmanager, suppress
 
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .entities.model import Model
-    from .entities.online import EndpointToken
+    from .entities.online import DeploymentNumbers, EndpointKeys
     from .supervisor import RunStatus, Scale, Wanted
     from .worker import WorkerPlan
     from .workspace import Workspace
 
 HOST = "127.0.0.1"
 END_SECONDS = 20.0  # longer than an instance may drain
+ASK_SECONDS = 1.0  # so long an instance may take to say how it does
 CALL_SECONDS = 60.0  # so long a call waits for a deployment that is starting
 SLACK_SECONDS = 15.0  # for the supervisor's own part in a start
 # What a deployment may say and this machine does not do; the log tells.
@@ -472,6 +474,7 @@ def _plan(
     is_script_checked: bool,
     code_folder: str | None,
 ) -> WorkerPlan:
+    from .environments import ready_environment
     from .models import audited_path
     from .worker import WorkerPlan
 
@@ -480,6 +483,11 @@ def _plan(
     path = audited_path(workspace, model, trust=trust or code is not None)
     endpoint, probe = str(deployment.endpoint_name), deployment.readiness_probe or ProbeSettings()
     folder = endpoint_folder(workspace, endpoint)
+    notices: list[str] = []
+    python = ready_environment(workspace, deployment.environment, notices.append)
+    unused = [key for key in UNUSED if getattr(deployment, key) != getattr(OnlineDeployment, key)]
+    if unused:
+        notices.append(f"Of no effect on this machine: {', '.join(unused)}")
     return WorkerPlan(
         endpoint=endpoint,
         deployment=str(deployment.name),
@@ -502,7 +510,10 @@ def _plan(
         start_seconds=probe.initial_delay + probe.period * probe.failure_threshold,
         liveness_probe=deployment.liveness_probe,
         is_trusted=trust,
-        unused=[key for key in UNUSED if getattr(deployment, key) != getattr(OnlineDeployment, key)],
+        python=python.python,
+        python_path=python.path,
+        supervisor_python=sys.executable,
+        notices=notices,
     )
 
 
@@ -611,7 +622,16 @@ def observe_deployment(workspace: Workspace, endpoint_name: str, name: str) -> O
         provisioning_state=_provisioning_state(workspace, deployment, state, status),
         pid=pids[0] if pids and state in ("healthy", "starting") else None,
         port=process["port"],
+        notices=_notices_of(process["folder"]),
     )
+
+
+def _notices_of(run: str) -> list[str] | None:
+    from .worker import read_plan
+
+    with suppress(FileNotFoundError):
+        return read_plan(run).notices or None
+    return None
 
 
 def is_running(run: str) -> bool:
@@ -646,6 +666,40 @@ def _state_of(workspace: Workspace, endpoint: str, process: dict[str, Any]) -> t
     if lives:
         return (status.state, status.error, status) if status else ("starting", None, None)
     return "stopped", f"Nothing of it runs any more; bring it back: modelreg online-endpoint start -n {endpoint}", status
+
+
+def count(workspace: Workspace, endpoint_name: str, name: str) -> DeploymentNumbers:
+    """Ask a deployment's instances how they do."""
+    from .entities.online import DeploymentNumbers
+    from .serving.handover import ask
+
+    process = workspace.catalog.get_process(endpoint_name, name)
+    if process is None:
+        return DeploymentNumbers()
+    state, _, status = _state_of(workspace, endpoint_name, process)
+    ready = [item for item in status.instances if item.is_ready] if status and state != "stopped" else []
+    folders = [os.path.join(process["folder"], item.name) for item in ready]
+    said = [stats for folder in folders if (stats := ask(folder, {"ask": "stats"}, timeout_seconds=ASK_SECONDS))]
+    sizes = [size for item in ready if (size := _memory_bytes(item.pid)) is not None]
+    return DeploymentNumbers(
+        state=state,
+        instances=len(ready),
+        restarts=status.restarts if status else 0,
+        requests=sum(stats["requests"] for stats in said),
+        errors=sum(stats["errors"] for stats in said),
+        requests_per_second=round(sum(stats["requests_per_second"] for stats in said), 3),
+        p50_ms=max((stats["p50_ms"] for stats in said if stats["p50_ms"] is not None), default=None),
+        p95_ms=max((stats["p95_ms"] for stats in said if stats["p95_ms"] is not None), default=None),
+        queue=sum(stats["waiting"] for stats in said),
+        memory_bytes=sum(sizes) if sizes else None,
+    )
+
+
+def _memory_bytes(pid: int) -> int | None:
+    """Return a process's proportional set size; None where the system does not tell. Source: proc_pid_smaps(5)"""
+    with suppress(OSError), open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as stream:
+        return next((int(line.split()[1]) << 10 for line in stream if line.startswith("Pss:")), None)
+    return None
 
 
 def read_log(workspace: Workspace, endpoint_name: str, name: str, lines: int) -> str:
@@ -696,16 +750,17 @@ def read_keys(workspace: Workspace, name: str) -> dict[str, str]:
 def caller_key(workspace: Workspace, endpoint: OnlineEndpoint) -> str:
     """Return what proves to an endpoint that the caller may call."""
     keys = read_keys(workspace, str(endpoint.name))
-    return keys["primary"] if endpoint.auth_mode == "key" else make_token(keys["secret"], str(endpoint.name)).access_token
+    return keys["primary"] if endpoint.auth_mode == "key" else str(make_token(keys["secret"], str(endpoint.name)).access_token)
 
 
-def make_token(secret: str, endpoint: str) -> EndpointToken:
+def make_token(secret: str, endpoint: str) -> EndpointKeys:
     """Return a new token for an endpoint. With aad_token too: no directory is asked here, the endpoint's own secret signs."""
-    from .entities.online import EndpointToken
+    from .entities.online import EndpointKeys
     from .serving import keys
 
     token, ends = keys.make_token(secret, endpoint)
-    return EndpointToken(access_token=token, expiry_time_utc=ends, refresh_after_time_utc=ends - keys.TOKEN_SECONDS + keys.REFRESH_SECONDS)
+    refresh = ends - keys.TOKEN_SECONDS + keys.REFRESH_SECONDS
+    return EndpointKeys(access_token=token, expiry_time_utc=ends, refresh_after_time_utc=refresh, token_type="AMLToken")
 
 
 def write_keys(workspace: Workspace, name: str, keys: dict[str, str]) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 
 from . import hosting
-from .entities.online import MAX_DEPLOYMENTS, CodeConfiguration, EndpointKeys, EndpointToken, OnlineDeployment, OnlineEndpoint
-from .errors import Conflict, InvalidInput, NotFound
+from .entities.online import MAX_DEPLOYMENTS, CodeConfiguration, EndpointKeys, OnlineDeployment, OnlineEndpoint
+from .environments import resolve_environment
+from .errors import Conflict, InvalidInput, NotFound, Refused
 from .records import fields
 
 TYPE_CHECKING = False
@@ -59,6 +60,7 @@ def create_endpoint(workspace: Workspace, command: CreateOnlineEndpoint) -> Onli
     Unavailable
         If the model's process does not start; its own words are in ``detail`` and in the log. Nothing remains.
     """
+    _check_exclusive(no_wait=command.no_wait, local=command.local)
     created = put_new_endpoint(workspace, _endpoint_described_by(command))
     if not command.model:
         return created
@@ -120,8 +122,9 @@ def list_endpoints(workspace: Workspace, command: ListOnlineEndpoints) -> list[O
 
 
 def show_endpoint(workspace: Workspace, command: ShowOnlineEndpoint) -> OnlineEndpoint:
-    """Return one endpoint as it is observed now."""
-    return hosting.observe_endpoint(workspace, command.name)
+    """Return one endpoint as it is observed now, and how each of its deployments does."""
+    endpoint = hosting.observe_endpoint(workspace, command.name)
+    return endpoint.replace(numbers={name: hosting.count(workspace, command.name, name) for name in endpoint.deployments or []} or None)
 
 
 def update_endpoint(workspace: Workspace, command: UpdateOnlineEndpoint) -> OnlineEndpoint:
@@ -181,7 +184,7 @@ def start_endpoint(workspace: Workspace, command: StartOnlineEndpoint) -> Online
     return hosting.observe_endpoint(workspace, command.name)
 
 
-def get_keys(workspace: Workspace, command: GetOnlineEndpointCredentials) -> EndpointKeys | EndpointToken:
+def get_keys(workspace: Workspace, command: GetOnlineEndpointCredentials) -> EndpointKeys:
     """Return an endpoint's keys; a token that ends in an hour where its auth_mode is aml_token or aad_token."""
     endpoint = workspace.catalog.get_endpoint(command.name)
     keys = hosting.read_keys(workspace, command.name)
@@ -252,6 +255,7 @@ def create_deployment(workspace: Workspace, command: CreateOnlineDeployment) -> 
     """
     from .entities.loading import load_entity
 
+    _check_exclusive(no_wait=command.no_wait, local=command.local)
     entity = load_entity(OnlineDeployment, command.file or {}, overrides=command.set)
     flags = {"name": command.name, "endpoint_name": command.endpoint_name, "model": command.model}
     return put_deployment(
@@ -272,6 +276,7 @@ def update_deployment(workspace: Workspace, command: UpdateOnlineDeployment) -> 
     """Replace a deployment by a changed one; see :func:`create_deployment`. One that only grows or shrinks is not replaced."""
     from .entities.loading import apply_update, load_entity
 
+    _check_exclusive(no_wait=command.no_wait, local=command.local)
     if command.file:
         entity = load_entity(OnlineDeployment, command.file, overrides=command.set)
         entity = entity.replace(name=command.name or entity.name, endpoint_name=command.endpoint_name or entity.endpoint_name)
@@ -320,9 +325,11 @@ def put_deployment(
     if len(others) >= MAX_DEPLOYMENTS:
         raise Conflict(f'Endpoint "{endpoint.name}" has {len(others)} deployments already; delete one first.')
     model = _resolve_model(workspace, deployment.model)
+    _check_archived(model)
+    resolved = {"model": f"azureml:{model.name}:{model.version}", "environment": resolve_environment(workspace, deployment.environment)}
     hosting.start(
         workspace,
-        deployment.replace(name=name, endpoint_name=endpoint.name, model=f"azureml:{model.name}:{model.version}"),
+        deployment.replace(name=name, endpoint_name=endpoint.name, **resolved),
         model,
         port=port,
         trust=trust,
@@ -345,8 +352,9 @@ def list_deployments(workspace: Workspace, command: ListOnlineDeployments) -> li
 
 
 def show_deployment(workspace: Workspace, command: ShowOnlineDeployment) -> OnlineDeployment:
-    """Return one deployment as it is observed now."""
-    return hosting.observe_deployment(workspace, command.endpoint_name, command.name)
+    """Return one deployment as it is observed now, and how it does."""
+    deployment = hosting.observe_deployment(workspace, command.endpoint_name, command.name)
+    return deployment.replace(numbers=hosting.count(workspace, command.endpoint_name, command.name))
 
 
 def get_logs(workspace: Workspace, command: GetOnlineDeploymentLogs) -> LogText:
@@ -378,7 +386,20 @@ def delete_deployment(workspace: Workspace, command: DeleteOnlineDeployment) -> 
             f"set it to 0 first: modelreg online-endpoint update -n {command.endpoint_name} --traffic {command.name}=0"
         )
     hosting.remove_deployment(workspace, command.endpoint_name, command.name)
+    _forget_shares(workspace, command.endpoint_name, command.name)
     return Deleted(names=[f"{command.endpoint_name}/{command.name}"])
+
+
+def _check_exclusive(*, no_wait: bool, local: bool) -> None:
+    if no_wait and local:
+        raise InvalidInput("no_wait and local are mutually exclusive.", key="no_wait")
+
+
+def _forget_shares(workspace: Workspace, endpoint_name: str, name: str) -> None:
+    endpoint = workspace.catalog.get_endpoint(endpoint_name)
+    if name in endpoint.traffic or name in endpoint.mirror_traffic:
+        shares = {key: {k: v for k, v in getattr(endpoint, key).items() if k != name} for key in ("traffic", "mirror_traffic")}
+        change_endpoint(workspace, endpoint, endpoint.replace(**shares))
 
 
 # --- steps --------------------------------------------------------------------------------------------------------
@@ -493,6 +514,14 @@ def _resolve_model(workspace: Workspace, model: str | Model | None) -> Model:
     if isinstance(reference, RegisteredModel):
         return workspace.catalog.get_version(reference.name, reference.version, reference.label)
     return register_model(workspace, ModelEntity(path=str(reference)))
+
+
+def _check_archived(model: Model) -> None:
+    if model.is_archived:
+        raise Refused(
+            f"{model.name}:{model.version} is archived, so it is not deployed; "
+            f"take it back first: modelreg model restore -n {model.name} -v {model.version}"
+        )
 
 
 def _check_deployment(endpoint: OnlineEndpoint, name: str | None) -> None:

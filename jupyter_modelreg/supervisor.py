@@ -93,8 +93,12 @@ class RunStatus(Record):
 # --- for operations -------------------------------------------------------------------------------------------------
 
 
-def start_supervisor(folder: str, listener: socket, environment: Mapping[str, str] | None = None) -> None:
+def start_supervisor(
+    folder: str, listener: socket, environment: Mapping[str, str] | None = None, python: str | None = None
+) -> None:
     """Start the supervisor of an endpoint and wait until one answers; a second one ends by itself.
+
+    ``python`` is given by an instance whose own interpreter is that of an environment.
 
     Raises
     ------
@@ -106,7 +110,7 @@ def start_supervisor(folder: str, listener: socket, environment: Mapping[str, st
     from .worker import own_environment
 
     start_process(
-        [sys.executable, "-P", "-m", "jupyter_modelreg.supervisor", folder, str(listener.fileno())],
+        [python or sys.executable, "-P", "-m", "jupyter_modelreg.supervisor", folder, str(listener.fileno())],
         folder=folder,
         log_path=os.path.join(folder, "supervisor.log"),
         env=own_environment() if environment is None else environment,

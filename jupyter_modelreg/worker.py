@@ -66,11 +66,12 @@ class WorkerPlan(Record):
     environment_variables: dict[str, str] = {}
     python: str | None = field(default=None, help="Interpreter of its environment; this one when left out.")
     python_path: list[str] = field(default=[], help="Where that interpreter finds what the worker itself needs.")
+    supervisor_python: str | None = field(default=None, help="Interpreter that runs a supervisor, which no environment has to hold.")
     instances: int = field(default=1, help="How many share this machine's cores.")
     start_seconds: float = field(default=310.0, help="So long it may take until it is ready.")
     liveness_probe: ProbeSettings | None = None
     is_trusted: bool = False
-    unused: list[str] = field(default=[], help="Keys of the deployment that mean nothing on this machine, for the log.")
+    notices: list[str] = field(default=[], help="What is otherwise here than in the cloud, for the log.")
 
 
 class WorkerStatus(Record):
@@ -105,9 +106,10 @@ def start_worker(folder: str, plan: WorkerPlan, listener: socket, environment: M
         [*python.command("jupyter_modelreg.worker"), folder, str(listener.fileno())],
         folder=folder,
         log_path=os.path.join(os.path.dirname(folder), "log.txt"),
-        env=python.variables(
-            {**(own_environment() if environment is None else environment), **_contract(plan), **plan.environment_variables}
-        ),
+        env={
+            **python.variables({**(own_environment() if environment is None else environment), **_contract(plan)}),
+            **plan.environment_variables,
+        },
         pass_fds=[listener.fileno()],
         token=token,
     )
@@ -200,8 +202,8 @@ def main(folder: str, fd: int) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     plan = read_plan(os.path.dirname(folder))
     print(f"Deployment {plan.endpoint}/{plan.deployment} loads {plan.model}", flush=True)
-    if plan.unused:
-        print(f"Of no effect on this machine: {', '.join(plan.unused)}", flush=True)
+    for notice in plan.notices:
+        print(notice, flush=True)
     return Worker(folder, plan, fd).run()
 
 
@@ -410,7 +412,8 @@ class Worker:
         assert self._plan.endpoint_folder
         print("The supervisor has gone; another one is started.", flush=True)
         try:
-            await asyncio.to_thread(start_supervisor, self._plan.endpoint_folder, self._listener, self._environment)
+            python = self._plan.supervisor_python
+            await asyncio.to_thread(start_supervisor, self._plan.endpoint_folder, self._listener, self._environment, python)
         except Unavailable as error:
             print(error, file=sys.stderr, flush=True)
 

@@ -171,9 +171,9 @@ def test_a_run_of_the_wrong_shape_is_told_in_our_words_alone(start: Callable[...
 
 
 def test_what_means_nothing_here_stands_in_the_log(start: Callable[..., Worker]) -> None:
-    worker = start("def init(): pass\n" + RUN, unused=["environment", "instance_count"])
+    worker = start("def init(): pass\n" + RUN, notices=["Of no effect on this machine: instance_type"])
     assert worker.wait().state == "healthy"
-    assert "Of no effect on this machine: environment, instance_count\n" in worker.log
+    assert "Of no effect on this machine: instance_type\n" in worker.log
 
 
 HELPED = """

@@ -22,6 +22,21 @@ MAX_TIMEOUT_MS = 180_000  # Source: Azure ML, how-to-manage-quotas
 PROVISIONING_STATES = ("Creating", "Deleting", "Scaling", "Updating", "Succeeded", "Failed", "Canceled")
 
 
+class DeploymentNumbers(Record):
+    """How a deployment does right now: counts since its instances started, rates and latencies of the last minute or two."""
+
+    state: str = "stopped"
+    instances: int = field(default=0, help="Instances that are ready.")
+    restarts: int = field(default=0, help="How often an instance had to be replaced.")
+    requests: int = 0
+    errors: int = field(default=0, help="Answers with a status of 400 or above.")
+    requests_per_second: float = 0.0
+    p50_ms: float | None = field(default=None, help="Latency that half of the requests stay below, of the slowest instance.")
+    p95_ms: float | None = None
+    queue: int = field(default=0, help="Requests that are with the model or wait for it.")
+    memory_bytes: int | None = field(default=None, help="Proportional set size of all instances: shared pages are counted once.")
+
+
 class OnlineEndpoint(Record):
     """A stable URL with keys; its deployments do the work."""
 
@@ -46,6 +61,9 @@ class OnlineEndpoint(Record):
     deployments: list[str] | None = field(default=None, is_read_only=True, help="Names of its deployments.")
     state: str | None = field(default=None, is_read_only=True, help="Observed now: starting, healthy, unhealthy, failed, stopped, empty.")
     error: str | None = field(default=None, is_read_only=True, help="Why it failed, in one line.")
+    numbers: dict[str, DeploymentNumbers] | None = field(
+        default=None, is_read_only=True, help="How each deployment does, as show tells it."
+    )
 
 
 class CodeConfiguration(Record):
@@ -136,25 +154,22 @@ class OnlineDeployment(Record):
     error: str | None = field(default=None, is_read_only=True, help="Why it failed, in one line.")
     pid: int | None = field(default=None, is_read_only=True)
     port: int | None = field(default=None, is_read_only=True)
+    numbers: DeploymentNumbers | None = field(default=None, is_read_only=True, help="How it does, as show tells it.")
+    notices: list[str] | None = field(default=None, is_read_only=True, help="What is otherwise here than in the cloud.")
 
     def _check(self) -> None:
         _check_range("instance_count", self.instance_count, 1, MAX_INSTANCES)
 
 
 class EndpointKeys(Record):
-    """The two keys of an endpoint; both are valid until regenerated."""
+    """What proves to an endpoint that a caller may call: two keys, both valid until regenerated, or a token that ends."""
 
-    primary_key: str = field(key="primaryKey")
-    secondary_key: str = field(key="secondaryKey")
-
-
-class EndpointToken(Record):
-    """A token for an endpoint, and until when it is good, in seconds since 1970."""
-
-    access_token: str = field(key="accessToken")
-    expiry_time_utc: int = field(key="expiryTimeUtc")
-    refresh_after_time_utc: int = field(key="refreshAfterTimeUtc")
-    token_type: str = field(key="tokenType", default="AMLToken")
+    primary_key: str | None = field(default=None, key="primaryKey")
+    secondary_key: str | None = field(default=None, key="secondaryKey")
+    access_token: str | None = field(default=None, key="accessToken")
+    expiry_time_utc: int | None = field(default=None, key="expiryTimeUtc", help="Seconds since 1970 when the token ends.")
+    refresh_after_time_utc: int | None = field(default=None, key="refreshAfterTimeUtc", help="When to ask for the next one.")
+    token_type: str | None = field(default=None, key="tokenType")
 
 
 # Azure's public names for the same records.

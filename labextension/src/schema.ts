@@ -423,6 +423,26 @@ export interface IDeploymentCollection {
   client_id?: string;
 }
 
+/** How a deployment does right now: counts since its instances started, rates and latencies of the last minute or two. */
+export interface IDeploymentNumbers {
+  state?: string;
+  /** Instances that are ready. */
+  instances?: number;
+  /** How often an instance had to be replaced. */
+  restarts?: number;
+  requests?: number;
+  /** Answers with a status of 400 or above. */
+  errors?: number;
+  requests_per_second?: number;
+  /** Latency that half of the requests stay below, of the slowest instance. */
+  p50_ms?: number;
+  p95_ms?: number;
+  /** Requests that are with the model or wait for it. */
+  queue?: number;
+  /** Proportional set size of all instances: shared pages are counted once. */
+  memory_bytes?: number;
+}
+
 /** One line of a comparison; None stands for absent. ``delta`` is second minus first for numbers. */
 export interface IDifference {
   /** metadata, metrics, packages, signature, files or tensors */
@@ -475,10 +495,16 @@ export interface IDriftReport {
   columns?: IColumnDrift[];
 }
 
-/** The two keys of an endpoint; both are valid until regenerated. */
+/** What proves to an endpoint that a caller may call: two keys, both valid until regenerated, or a token that ends. */
 export interface IEndpointKeys {
-  primaryKey: string;
-  secondaryKey: string;
+  primaryKey?: string;
+  secondaryKey?: string;
+  accessToken?: string;
+  /** Seconds since 1970 when the token ends. */
+  expiryTimeUtc?: number;
+  /** When to ask for the next one. */
+  refreshAfterTimeUtc?: number;
+  tokenType?: string;
 }
 
 /** A conda file, an image or a build context under a name; description and tags may change, nothing else. */
@@ -546,7 +572,7 @@ export interface IGetOnlineDeploymentLogs {
   local?: boolean;
 }
 
-/** Show an endpoint's keys. */
+/** Show an endpoint's keys, or a token where its auth_mode is aml_token or aad_token. */
 export interface IGetOnlineEndpointCredentials {
   /** Name of the endpoint. */
   name: string;
@@ -866,6 +892,10 @@ export interface IOnlineDeployment {
   error?: string;
   pid?: number;
   port?: number;
+  /** How it does, as show tells it. */
+  numbers?: IDeploymentNumbers;
+  /** What is otherwise here than in the cloud. */
+  notices?: string[];
 }
 
 /** A stable URL with keys; its deployments do the work. */
@@ -896,6 +926,8 @@ export interface IOnlineEndpoint {
   state?: string;
   /** Why it failed, in one line. */
   error?: string;
+  /** How each deployment does, as show tells it. */
+  numbers?: { [key: string]: IDeploymentNumbers };
 }
 
 /** Limits of one instance. */
@@ -1098,6 +1130,12 @@ export interface ISignature {
   outputs?: IColumnSpec[];
 }
 
+/** Bring a stopped endpoint back, after the machine was started anew, and try again what failed in it. */
+export interface IStartOnlineEndpoint {
+  /** Name of the endpoint. */
+  name: string;
+}
+
 /** What a store holds and what that takes. Sizes are in bytes; ``size_bytes`` counts every file of every version. */
 export interface IStoreStats {
   store: string;
@@ -1211,7 +1249,7 @@ export interface IUpdateOnlineDeployment {
 export interface IUpdateOnlineEndpoint {
   /** Name of the endpoint. */
   name: string;
-  /** Percentages, for example "blue=100". */
+  /** Percentages, for example "blue=90 green=10". */
   traffic?: string;
   /** Percentage copied, for example "green=10". */
   mirror_traffic?: string;
@@ -1269,6 +1307,7 @@ export interface IOperations {
   'online-endpoint list': { command: IListOnlineEndpoints; answer: IOnlineEndpoint[] };
   'online-endpoint show': { command: IShowOnlineEndpoint; answer: IOnlineEndpoint };
   'online-endpoint update': { command: IUpdateOnlineEndpoint; answer: IOnlineEndpoint };
+  'online-endpoint start': { command: IStartOnlineEndpoint; answer: IOnlineEndpoint };
   'online-endpoint invoke': { command: IInvokeOnlineEndpoint; answer: IInvocation };
   'online-endpoint get-credentials': { command: IGetOnlineEndpointCredentials; answer: IEndpointKeys };
   'online-endpoint regenerate-keys': { command: IRegenerateOnlineEndpointKeys; answer: IEndpointKeys };
@@ -1392,6 +1431,10 @@ export const OPERATIONS: {
   'online-endpoint update': {
     method: 'POST',
     path: 'online-endpoint/update'
+  },
+  'online-endpoint start': {
+    method: 'POST',
+    path: 'online-endpoint/start'
   },
   'online-endpoint invoke': {
     method: 'POST',
