@@ -338,7 +338,7 @@ def _read_parquet(stream: BinaryIO) -> Columns:
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
-        raise Unavailable("Parquet is read by pyarrow: pip install pyarrow. CSV and JSON lines need nothing.") from None
+        raise Unavailable('Parquet needs pyarrow: pip install "jupyter-modelreg[parquet]". CSV and JSON lines need nothing.') from None
     try:
         columns: Columns = parquet.read_table(stream).to_pydict()
     except pa.ArrowException as error:

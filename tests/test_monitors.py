@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
 
@@ -256,16 +258,18 @@ def test_no_name_leads_out_of_the_datastore(workspace: Workspace, tmp_path: Path
 def test_collected_rows_and_parquet_are_references_too(workspace: Workspace, tmp_path: Path) -> None:
     collected = _collect(workspace, [{"a": n} for n in range(100)])
     assert _find(workspace, str(collected)).verdict == "ok"
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError:
-        (tmp_path / "a.parquet").write_bytes(b"PAR1")
-        with pytest.raises(Unavailable, match="pip install pyarrow"):
-            _find(workspace, "a.parquet")
-        return
     parquet.write_table(pa.table({"a": list(range(100))}), tmp_path / "a.parquet")
     assert _find(workspace, "a.parquet").verdict == "ok"
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InvalidInput, match=r"broken\.parquet is not PARQUET: "):
+        _find(workspace, "broken.parquet")
+
+
+def test_parquet_without_its_library_says_what_to_install(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    with pytest.raises(Unavailable, match=r'pip install "jupyter-modelreg\[parquet\]"'):
+        _find(workspace, "a.parquet")
 
 
 _PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.lists(st.integers(), max_size=2)
