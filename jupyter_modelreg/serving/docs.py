@@ -6,8 +6,6 @@ Its policy allows what stands in it, by hash, and this endpoint, and nothing els
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import re
@@ -17,7 +15,6 @@ from urllib.parse import parse_qs
 from .azure import Score
 from .calls import Route
 from .http import Response, json_response
-from .swagger import OPENAPI_VERSIONS, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +31,8 @@ def routes(title: str, models: list[ServedModel], code_folder: str | None) -> Ro
     wire = Score(models[0])
 
     def answer(version: str) -> Response:
+        from .swagger import OPENAPI_VERSIONS, describe  # rarely asked for, and a worker starts sooner without it
+
         if version not in OPENAPI_VERSIONS:
             return json_response({"message": f"Swagger version [{version[:20]}] is not supported; use {', '.join(OPENAPI_VERSIONS)}."}, 404)
         return json_response(_own_document(code_folder, version) or describe(version, title, models))
@@ -41,9 +40,14 @@ def routes(title: str, models: list[ServedModel], code_folder: str | None) -> Ro
     def answer_swagger(request: Request) -> Response:
         return answer(parse_qs(request.query).get("version", ["2"])[-1])
 
+    def answer_openapi(request: Request) -> Response:
+        from .swagger import describe
+
+        return json_response(describe("3.1", title, models))
+
     return {
         "/swagger.json": {"GET": Route(wire, plain=answer_swagger)},
-        "/openapi.json": {"GET": Route(wire, plain=lambda request: json_response(describe("3.1", title, models)))},
+        "/openapi.json": {"GET": Route(wire, plain=answer_openapi)},
         "/docs": {"GET": Route(wire, plain=lambda request: _page())},
     }
 
@@ -67,6 +71,9 @@ def _page() -> Response:
 @cache
 def _read_page() -> tuple[bytes, str]:
     """Return the page and its policy, which names its script and style by their hashes."""
+    import base64
+    import hashlib
+
     with open(PAGE, "rb") as stream:
         body = stream.read()
     hashes = {}
