@@ -108,7 +108,12 @@ STEPS: list[tuple[str, str, dict[str, Any]]] = [
         {"name": "blue", "endpoint_name": "story", "model": "azureml:scaler:2", "scoring_script": "code/score.py", "all_traffic": True},
     ),
     ("online-endpoint", "show", {"name": "story"}),
+    ("online-endpoint", "start", {"name": "story"}),
+    ("online-endpoint", "start", {"name": "nobody"}),
+    ("online-endpoint", "update", {"name": "story", "mirror_traffic": "blue=10"}),
     ("online-deployment", "show", {"name": "blue", "endpoint_name": "story"}),
+    ("online-deployment", "update", {"name": "blue", "endpoint_name": "story", "set": ["instance_count=0"]}),
+    ("online-deployment", "update", {"name": "blue", "endpoint_name": "story", "local": True, "no_wait": True}),
     ("online-deployment", "show", {"name": "green", "endpoint_name": "story"}),
     ("online-endpoint", "invoke", {"name": "story", "data": '{"data": [1, 2]}'}),
     ("online-endpoint", "invoke", {"name": "story", "data": '{"data": []}'}),
@@ -326,6 +331,10 @@ def _words(noun: str, verb: str, values: dict[str, Any]) -> list[str]:
 
 
 _VARYING = {
+    "memory_bytes",
+    "requests_per_second",
+    "p50_ms",
+    "p95_ms",
     "disk_bytes",
     "created_at",
     "last_modified_at",
