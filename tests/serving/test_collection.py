@@ -155,7 +155,7 @@ def test_a_sample_is_of_requests_whose_rows_go_together(start: Any, tmp_path: Pa
         collector.close()
     ids = {name: sorted(row["correlationid"] for row in _rows(tmp_path, name)) for name in ("model_inputs", "model_outputs", "mirror")}
     assert ids["model_inputs"] == ids["model_outputs"] == ids["mirror"]
-    assert 850 < len(ids["mirror"]) < 1150  # 1,000 expected of two times 2,000, which are 4 sigma of one draw made twice
+    assert 850 < len(ids["mirror"]) < 1150  # a quarter of 4,000, by a hash that draws well
     assert all(ids["mirror"].count(name) == 2 for name in ids["mirror"])
 
 
@@ -167,8 +167,6 @@ def test_a_rate_of_nothing_writes_nothing(start: Any, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_hangs_costs_rows_and_no_time(start: Any, tmp_path: Path) -> None:
-    pipe = tmp_path / "modelDataCollector" / "churn" / "blue" / "request"
-    pipe.parent.mkdir(parents=True)
     hanging = threading.Event()
     collector = start(_settings("request"))
     collector._put(0, lambda: hanging.wait(60) and [])  # the thread is in a system call that does not come back
