@@ -11,7 +11,7 @@ from .arrays import read_text
 from .azure import Reader
 from .calls import Route
 from .http import Response, json_response
-from .payloads import write_json
+from .payloads import parse_json, write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,10 @@ class V1:
 
     def read(self, request: Request, model: ServedModel) -> Call:
         """Read instances; the content type is not looked at, since clients leave it out."""
-        return self._reader.read(request.body, "application/json") if model.script is None else read_text(request)
+        if model.script is None:
+            return self._reader.read(request.body, "application/json")
+        parse_json(request.body)  # what is none is the caller's fault, not the script's
+        return read_text(request)
 
     def write(self, value: Any, call: Call, model: ServedModel) -> Response:
         """Write predictions; a script's own mapping with "predictions" goes out as it is."""

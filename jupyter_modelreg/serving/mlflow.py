@@ -15,7 +15,7 @@ from . import arrays, npy
 from .azure import Reader, content_type
 from .calls import Call, Route, Unacceptable
 from .http import Response, json_response
-from .payloads import write_json
+from .payloads import parse_json, write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class Mlflow:
         if kind not in KINDS:
             raise Unacceptable(f'Send {", ".join(KINDS[:-1])} or {KINDS[-1]}, not "{kind[:60]}".', 415)
         if model.script is not None:
+            if kind == KINDS[0]:
+                parse_json(request.body)  # what is none is the caller's fault, not the script's
             call = arrays.read_text(request)
         elif kind == npy.CONTENT_TYPE:
             inputs = arrays.to_input({"": npy.read(request.body)}, model.wants, model.signature)

@@ -89,6 +89,13 @@ def test_a_script_gets_the_body_as_it_is() -> None:
     assert invoke(scripted(lambda raw_data: raw_data), b"\xff", "text/csv").status == 400
 
 
+def test_what_is_no_json_is_the_callers_fault_and_never_comes_to_a_script() -> None:
+    model = scripted(lambda raw_data: json.loads(raw_data))
+    assert invoke(model, b"nonsense").status == 400
+    assert ask(kserve.routes([model]), "POST", "/v1/models/m:predict", b"nonsense").status == 400
+    assert ask(v2.routes([model]), "POST", "/v2/models/m/infer", b"nonsense").status == 400
+
+
 # --- columns that may be left out -------------------------------------------------------------------------------------
 
 
