@@ -66,7 +66,7 @@ class SessionPredictor:
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._inputs = {item.name: _DTYPES.get(item.type) for item in session.get_inputs()}
+        self._inputs = {item.name: (_DTYPES.get(item.type), len(item.shape or ())) for item in session.get_inputs()}
         self._outputs = [item.name for item in session.get_outputs()]
         self.wants = "array" if len(self._inputs) == 1 else "tensors"
         self.signature = _signature(session)
@@ -79,9 +79,16 @@ class SessionPredictor:
         missing = [name for name in self._inputs if name not in given]
         if missing:
             raise InvalidInput(f'The input "{missing[0]}" is missing; the model takes {", ".join(self._inputs)}.')
-        feeds = {name: np.asarray(given[name], dtype=dtype) for name, dtype in self._inputs.items()}
+        feeds = {name: _as_column(np.asarray(given[name], dtype=dtype), rank) for name, (dtype, rank) in self._inputs.items()}
         values = self._session.run(None, feeds)
         return values[0] if len(values) == 1 else dict(zip(self._outputs, values, strict=True))
+
+
+def _as_column(array: Any, rank: int) -> Any:
+    """Return a column of a table as the graph has it, (n) or (n, 1)."""
+    if array.ndim == 1 and rank == 2:
+        return array.reshape(-1, 1)
+    return array.reshape(-1) if array.ndim == 2 and rank == 1 and array.shape[1] == 1 else array
 
 
 def _signature(session: Any) -> Signature | None:

@@ -185,6 +185,8 @@ def _join(columns: dict[str, Any], wants: str, wanted: dict[str, ColumnSpec]) ->
 
         labels = {name: spec.name or place for place, (name, spec) in enumerate(wanted.items())}
         return pd.DataFrame({labels.get(name, name): column for name, column in columns.items()})
+    if wants == "tensors":
+        return {name: column.reshape(-1, 1) for name, column in columns.items()}
     gaps = np.full(len(next(iter(columns.values()))), np.nan)
     listed = [columns.get(name, gaps) for name in wanted or columns]
     # Who takes one text a row, such as a vectorizer, takes it bare.

@@ -17,7 +17,7 @@ from jupyter_modelreg.serving.calls import ServedModel
 from jupyter_modelreg.sources.local import open_local
 
 from ..flavors.test_flavors import onnx_sum
-from .wires import ask
+from .wires import ask, columns
 
 COLUMNS = """
 from mlflow.models import set_model
@@ -109,6 +109,33 @@ def test_a_repositorys_models_answer_by_name_and_the_only_one_under_both_its_nam
     single = ServedModel("churn", "5", predictor=flavors.load_predictor(str(tmp_path / "only"), "triton", None)).members()
     for name in ("churn", "densenet"):
         np.testing.assert_array_equal(infer(name, single, x, z), [[4, 6]])
+
+
+def test_a_graph_with_an_input_a_column_answers_tables_in_every_form(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("a", [None, 1]), ("b", [None]))]
+    nodes = [helper.make_node("Unsqueeze", ["b", "one"], ["c"]), helper.make_node("Add", ["a", "c"], ["y"])]
+    one = [helper.make_tensor("one", TensorProto.INT64, [1], [1])]
+    graph = helper.make_graph(nodes, "columns", given, [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])], one)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    predictor = flavors.load_predictor(str(tmp_path / "m.onnx"), "onnx", None)
+    model = ServedModel("m", predictor=predictor, signature=columns("a:double", "b:double"))
+    bodies = [
+        {"dataframe_split": {"columns": ["b", "a"], "data": [[2, 1], [4, 3]]}},
+        {"dataframe_records": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]},
+        {"instances": [[1, 2], [3, 4]]},
+        {"inputs": {"a": [[1], [3]], "b": [2, 4]}},
+    ]
+    for body in bodies:
+        answer = ask(mlflow.routes([model]), "POST", "/invocations", json.dumps(body).encode(), content_type="application/json")
+        assert json.loads(answer.body) == {"predictions": [[3.0], [7.0]]}, body
+    matrix = [{"name": "x", "shape": [2, 2], "datatype": "FP64", "data": [1, 2, 3, 4]}]
+    single = [{"name": name, "shape": [2], "datatype": "FP64", "data": data} for name, data in (("a", [1, 3]), ("b", [2, 4]))]
+    for inputs in (matrix, single):
+        answer = ask(v2.routes([model]), "POST", "/v2/models/m/infer", json.dumps({"inputs": inputs}).encode())
+        assert json.loads(answer.body)["outputs"][0]["data"] == [3.0, 7.0]
 
 
 def test_mlflows_optional_columns_may_be_left_out(tmp_path: Path) -> None:
