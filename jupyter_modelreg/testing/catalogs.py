@@ -431,7 +431,8 @@ class CatalogSuite:
             catalog.get_environment("tools", "1", "latest")
         with pytest.raises(Conflict, match='There is an environment "tools"'):
             catalog.create_environment(Environment(name="Tools", image="i", digest="a"))
-        for bad in ({"name": "a b"}, {"version": "latest"}, {"tags": {"a=b": "c"}}):
+        wrong: list[dict[str, Any]] = [{"name": "a b"}, {"version": "latest"}, {"tags": {"a=b": "c"}}]
+        for bad in wrong:
             with pytest.raises(InvalidInput):
                 catalog.create_environment(Environment(**{"name": "tools", "image": "i", "digest": "z", **bad}))
         assert len(catalog.list_environments("tools", archived="all")) == 2
