@@ -190,12 +190,13 @@ class Link:
     def _hand_on(self) -> None:
         """Take whole frames out of what arrived."""
         whole = self._arrived[0] if len(self._arrived) == 1 else b"".join(self._arrived)
-        view, at, frames = memoryview(whole), 0, []
+        view, at, frames, fault = memoryview(whole), 0, [], ""
         self._needed = _FRAME.size
         while len(whole) - at >= _FRAME.size:
             length, kind, number = _FRAME.unpack_from(whole, at)
             if length > self._max_bytes:
-                raise BrokenPeer(f"a frame of {length:,} bytes is larger than {self._max_bytes:,}")
+                fault = f"a frame of {length:,} bytes is larger than {self._max_bytes:,}"
+                break
             end = at + _FRAME.size + length
             if end > len(whole):
                 self._needed = _FRAME.size + length
@@ -209,6 +210,8 @@ class Link:
         for frame in frames:
             if self.is_open:
                 self._take_one(*frame)
+        if fault:
+            raise BrokenPeer(fault)
 
     def _take_one(self, kind: int, number: int, content: memoryview) -> None:
         try:
@@ -676,19 +679,10 @@ class _Peer:
             self._pool.place(asked)
 
     def _take(self, kind: int, number: int, content: memoryview) -> None:
-        if kind == ANSWER:
-            asked = self._asked.pop(number, None)
-            if asked:
-                asked.peer = None
-                asked.settle(_answer_of(content, None))
+        if kind in (ANSWER, STREAM):
+            self._settle(number, _answer_of(content), is_stream=kind == STREAM)
         elif kind == BEGUN:
             self._begun = number
-        elif kind == STREAM:
-            asked = self._asked.pop(number, None)
-            if asked:
-                asked.peer = None
-                pieces = self._streams[number] = _Pieces(self, number)
-                asked.settle(_answer_of(content, pieces))
         elif kind == PIECE:
             if number in self._streams:
                 self._streams[number].add(bytes(content))
@@ -702,6 +696,15 @@ class _Peer:
         else:
             raise BrokenPeer(f"there is no answer of kind {kind}")
         self._part()
+
+    def _settle(self, number: int, response: Response, *, is_stream: bool) -> None:
+        asked = self._asked.pop(number, None)
+        if asked is None:  # nobody waits any more
+            return
+        asked.peer = None
+        if is_stream:
+            response.stream = self._streams[number] = _Pieces(self, number)
+        asked.settle(response)
 
     def _part(self) -> None:
         """Leave an instance that asked for it, once it has answered."""
@@ -776,7 +779,7 @@ def _head_of(request: Request) -> bytes:
     return f"{request.method}\n{request.path}\n{request.query}{chr(10) if headers else ''}{headers}".encode("latin-1", "replace")
 
 
-def _answer_of(content: memoryview, stream: AsyncGenerator[bytes, None] | None) -> Response:
+def _answer_of(content: memoryview) -> Response:
     status, kind, lines = _unpack(_ANSWERED, content)
     start = _ANSWERED.size + kind
     return Response(
@@ -784,7 +787,6 @@ def _answer_of(content: memoryview, stream: AsyncGenerator[bytes, None] | None) 
         content_type=str(content[_ANSWERED.size : start], "latin-1"),
         lines=bytes(content[start : start + lines]),
         body=bytes(content[start + lines :]),
-        stream=stream,
     )
 
 
