@@ -36,6 +36,7 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Name", "name"),
         ("Version", "version"),
         ("Archived", "is_archived"),
+        ("Packages", "conda_file"),
         ("Image", "image"),
         ("Tags", "tags"),
         ("Description", "description"),
@@ -93,7 +94,7 @@ MAX_WIDTH = 60
 MAX_LISTED = 60  # rows that a notebook shows and keeps; a shell prints all
 
 # Keys of one record that differ from run to run, and those that no text shows: it says them in other words.
-_VARYING = {"creation_context", "path", "digest", "pid", "port", "scoring_uri", "made_at", "used_at"}
+_VARYING = {"numbers", "creation_context", "path", "digest", "pid", "port", "scoring_uri", "made_at", "used_at"}
 _HIDDEN = {
     "auth_mode",
     "conda_file",
@@ -189,6 +190,14 @@ def cell_text(value: Any, key: str) -> str:
     if key == "data_collector":
         share = "" if value.sampling_rate == 1.0 else f" of {value.sampling_rate:.3g} of the requests"
         return escape_control(", ".join(name for name, item in value.collections.items() if item.enabled) + share)
+    if key == "numbers":
+        return numbers_text(value)
+    if key == "conda_file":
+        return packages_text(value)
+    if key == "environment" and isinstance(value, Record):
+        return environment_text(value)
+    if key == "notices":
+        return escape_control(" ".join(value))
     if isinstance(value, Record):
         value = value.to_dict()
     if isinstance(value, dict):
@@ -196,6 +205,22 @@ def cell_text(value: Any, key: str) -> str:
     if isinstance(value, (list, tuple)):
         return escape_control(", ".join(map(str, value)))
     return escape_control(" ".join(str(value).splitlines()))
+
+
+def numbers_text(numbers: Any) -> str:
+    """Say how a deployment does in one line."""
+    instances = f"{numbers.instances} instance{'' if numbers.instances == 1 else 's'}"
+    parts = [
+        numbers.state,
+        instances,
+        f"{numbers.requests:,} requests, {numbers.requests_per_second:.3g} a second",
+        f"{numbers.errors:,} errors" if numbers.errors else "",
+        f"half within {numbers.p50_ms:.3g} ms, 95 % within {numbers.p95_ms:.3g} ms" if numbers.p50_ms is not None else "",
+        f"{numbers.queue} waiting" if numbers.queue else "",
+        f"{numbers.restarts} restarts" if numbers.restarts else "",
+        f"{size_text(numbers.memory_bytes)} of memory" if numbers.memory_bytes else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def created_text(context: Any) -> str:
@@ -362,13 +387,27 @@ def _facts(record: Record, left_out: set[str]) -> str:
     shown = [
         item.name for item in fields(record) if item.name not in left_out and not _is_told_elsewhere(item.name, getattr(record, item.name))
     ]
-    rows = [[_LABELS.get(name, name.replace("_", " ")), cell_text(getattr(record, name), name)] for name in shown]
+    rows = [row for name in shown for row in _rows(name, getattr(record, name))]
     return _aligned([*rows, *_details(record)])
+
+
+def _rows(name: str, value: Any) -> list[list[str]]:
+    label = _LABELS.get(name, name.replace("_", " "))
+    if name == "numbers" and isinstance(value, dict):
+        return [["" if index else label, f"{escape_control(key)}: {numbers_text(item)}"] for index, (key, item) in enumerate(value.items())]
+    return [[label, cell_text(value, name)]]
 
 
 def _is_told_elsewhere(name: str, value: Any) -> bool:
     """Say whether a value tells nothing, or only what the digest does: where the store keeps what was uploaded."""
     return is_empty(value) or (name, value) == ("os_type", "linux") or (name == "path" and "/LocalUpload/" in value)
+
+
+def environment_text(environment: Any) -> str:
+    """Say what an environment is: its name, the packages of an inline one, or its image."""
+    if isinstance(environment, str):
+        return escape_control(environment)
+    return packages_text(environment.conda_file) or escape_control(environment.image or "a build context")
 
 
 def packages_text(conda: Any) -> str:
