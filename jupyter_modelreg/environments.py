@@ -309,7 +309,9 @@ def resolve_environment(workspace: Workspace, given: str | Environment | None) -
     return f"azureml:{found.name}:{found.version}"
 
 
-def ready_environment(workspace: Workspace, environment: str | Environment | None, notice: Notice) -> PythonEnvironment:
+def ready_environment(
+    workspace: Workspace, environment: str | Environment | None, notice: Notice, *, has_script: bool = True
+) -> PythonEnvironment:
     """Return the Python of an environment, made if it was not yet; without one, this kernel's.
 
     Parameters
@@ -318,6 +320,8 @@ def ready_environment(workspace: Workspace, environment: str | Environment | Non
         What :func:`resolve_environment` returned.
     notice
         Called with a line for each thing that is otherwise than in the cloud.
+    has_script
+        Whether a scoring script loads the model, else our own code does and needs more.
 
     Raises
     ------
@@ -343,7 +347,7 @@ def ready_environment(workspace: Workspace, environment: str | Environment | Non
     folder = os.path.join(workspace.home, "environments")
     try:
         python = make_python(folder, recipe, conda)
-        return PythonEnvironment(python=python, path=[support_path(folder, python, minor)])
+        return PythonEnvironment(python=python, path=[support_path(folder, python, minor, has_script=has_script)])
     except ModelRegistryError as error:
         if not is_curated:
             raise

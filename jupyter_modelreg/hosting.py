@@ -484,7 +484,7 @@ def _plan(
     endpoint, probe = str(deployment.endpoint_name), deployment.readiness_probe or ProbeSettings()
     folder = endpoint_folder(workspace, endpoint)
     notices: list[str] = []
-    python = ready_environment(workspace, deployment.environment, notices.append)
+    python = ready_environment(workspace, deployment.environment, notices.append, has_script=code is not None)
     unused = [key for key in UNUSED if getattr(deployment, key) != getattr(OnlineDeployment, key)]
     if unused:
         notices.append(f"Of no effect on this machine: {', '.join(unused)}")
@@ -550,7 +550,15 @@ def _copy_code(deployment: OnlineDeployment, run: str, folder: str | None, *, is
     if is_checked:
         check_script(os.path.join(source, code.scoring_script))
     target = os.path.join(run, "code")
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".git", ".venv", "node_modules"))
+    left_out = shutil.ignore_patterns("__pycache__", ".git", ".venv", "node_modules")
+
+    def ignore(place: str, names: list[str]) -> set[str]:
+        return {*left_out(place, names), *(name for name in names if holds(os.path.join(place, name)))}
+
+    def holds(path: str) -> bool:  # the registry itself may lie in the folder of code: then the copy would copy itself
+        return os.path.realpath(target).startswith(os.path.realpath(path) + os.sep)
+
+    shutil.copytree(source, target, ignore=ignore)
     return target
 
 

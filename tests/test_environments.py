@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -294,8 +295,6 @@ def deploy(workspace: Workspace, environment: str, name: str = "blue") -> Any:
 
 
 def tell(workspace: Workspace, *names: str) -> dict[str, Any]:
-    import json
-
     body: dict[str, Any] = invoke_endpoint(workspace, InvokeOnlineEndpoint(name="live", data=json.dumps({"versions": names}))).body
     return body
 
@@ -324,6 +323,26 @@ def test_a_deployment_runs_in_its_environment_whatever_this_kernel_has(served: W
     assert clean_environments(served, CleanEnvironments(older_than="1h")).environments == 0
     assert clean_environments(served, CleanEnvironments(older_than="0")).environments == 1
     assert not os.path.exists(build.path)
+
+
+def test_a_model_without_a_script_needs_of_its_environment_only_its_own_library(making: Workspace) -> None:
+    import sklearn
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
+    from jupyter_modelreg import MLClient
+
+    inputs, target = load_iris(return_X_y=True, as_frame=True)
+    MLClient().models.register("iris", LogisticRegression(max_iter=500).fit(inputs, target), sample=inputs.head(2))
+    create_endpoint(making, CreateOnlineEndpoint(name="live"))
+    Path("blue.yml").write_text(
+        "name: blue\nendpoint_name: live\nmodel: azureml:iris:1\n"
+        f"environment: {{conda_file: {{dependencies: [{{pip: [scikit-learn=={sklearn.__version__}]}}]}}}}\n"
+    )
+    deployment = create_deployment(making, CreateOnlineDeployment(file="blue.yml", all_traffic=True))
+    assert deployment.state == "healthy"
+    body = json.dumps({"input_data": {"columns": list(inputs), "data": [[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]]}})
+    assert invoke_endpoint(making, InvokeOnlineEndpoint(name="live", data=body)).body == [0, 2]
 
 
 def test_two_environments_serve_beside_each_other_and_one_is_made_of_one_definition(served: Workspace) -> None:
@@ -359,9 +378,18 @@ def test_an_environment_that_cannot_be_made_is_one_error_and_leaves_what_serves_
     assert tell(served, "six")["versions"] == {"six": "1.16.0"}
 
 
-def test_an_instance_in_an_environment_calls_back_the_supervisor_that_was_killed(served: Workspace) -> None:
-    import json
+def test_code_whose_folder_holds_the_registry_is_copied_without_it(served: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "score.py").write_text(SCRIPT)
+    command = CreateOnlineDeployment(
+        name="blue", endpoint_name="live", model="azureml:told:1", code=".", scoring_script="score.py", all_traffic=True
+    )
+    assert create_deployment(served, command).state == "healthy"
+    (copied,) = (Path(served.home) / "endpoints" / "live" / "blue").glob("run-*/code")
+    assert (copied / "code" / "score.py").exists()
+    assert not (copied / "home").exists()
 
+
+def test_an_instance_in_an_environment_calls_back_the_supervisor_that_was_killed(served: Workspace) -> None:
     deploy(served, "{conda_file: {dependencies: [{pip: [six==1.16.0]}]}}")
     record = Path(served.home) / "endpoints" / "live" / "supervisor.json"
     before = json.loads(record.read_text())

@@ -15,13 +15,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-# What parses requests, what reads JSON and MLmodel files, and what loads our own formats; numpy is there for an environment without one.
-NEEDED = ("httptools", "orjson", "PyYAML", "numpy", "safetensors", "skops", "packaging", "prettytable", "wcwidth")
+# What parses requests and reads JSON and MLmodel files; numpy is there for an environment without one.
+SERVES = ("httptools", "orjson", "PyYAML", "numpy")
+# Without a scoring script our own code loads the model and makes tables of requests.
+LOADS = ("safetensors", "skops", "packaging", "prettytable", "wcwidth", "pandas", "python-dateutil", "six", "pytz", "tzdata")
 PACKAGE = "jupyter-modelreg"
 
 
-def support_path(folder: str, python: str, minor: str) -> str:
+def support_path(folder: str, python: str, minor: str, *, has_script: bool) -> str:
     """Return the folder for a Python of a minor version, made when it is new.
+
+    Where a script of the user's serves, nothing is there that only our own loading needs: what it imports is its environment's.
 
     Raises
     ------
@@ -30,7 +34,7 @@ def support_path(folder: str, python: str, minor: str) -> str:
     """
     from . import _locked, _write
 
-    versions = {name: found.version for name in NEEDED if (found := _distribution(name))}
+    versions = {name: found.version for name in (SERVES if has_script else SERVES + LOADS) if (found := _distribution(name))}
     name = f"worker-{_digest(minor, versions)}"
     place = os.path.join(folder, name)
     if os.path.exists(os.path.join(place, "modelreg.json")):

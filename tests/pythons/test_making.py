@@ -185,7 +185,7 @@ def test_micromamba_makes_what_only_conda_has_where_it_is_installed(folder: str,
 
 def test_an_environments_own_packages_win_over_what_the_worker_needs(folder: str) -> None:
     python = make_python(folder, Recipe(requirements=["packaging==23.0"]))
-    place = support.support_path(folder, python, f"3.{sys.version_info[1]}")
+    place = support.support_path(folder, python, f"3.{sys.version_info[1]}", has_script=True)
     environment = PythonEnvironment(python=python, path=[place])
     code = "import json, httptools, numpy, packaging, jupyter_modelreg; print(json.dumps([packaging.__version__, numpy.__version__, jupyter_modelreg.__file__]))"
     Path(folder, "asks.py").write_text(f"import sys\nsys.path += {[place]!r}\n{code}")
@@ -196,7 +196,32 @@ def test_an_environments_own_packages_win_over_what_the_worker_needs(folder: str
     assert package.startswith(place)
     helped = subprocess.run([*environment.command("jupyter_modelreg"), "--version"], capture_output=True, text=True, check=True)
     assert helped.stdout.startswith("modelreg ")
-    assert support.support_path(folder, python, f"3.{sys.version_info[1]}") == place
+    assert support.support_path(folder, python, f"3.{sys.version_info[1]}", has_script=True) == place
+
+
+def test_a_script_finds_nothing_that_only_our_own_loading_needs(folder: str) -> None:
+    python = make_python(folder, SIX)
+    for has_script, found in ((True, "False"), (False, "True")):
+        place = support.support_path(folder, python, f"3.{sys.version_info[1]}", has_script=has_script)
+        code = f"import sys; sys.path.append({place!r}); import httptools, numpy, importlib.util as u; print(u.find_spec('pandas') is not None)"
+        assert output(python, "-c", code) == found
+
+
+def test_another_version_of_python_gets_what_the_worker_needs_from_the_index(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+    for place in Path(os.path.expanduser("~/.pyenv/versions")).glob("3.*/bin"):
+        monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
+    others = [f"3.{minor}" for minor in range(11, 15) if minor != sys.version_info[1]]
+    find = [pythons.uv_program(), "python", "find", "--no-project"]
+    minor = next((one for one in others if subprocess.run([*find, one], capture_output=True, check=False).returncode == 0), None)
+    if minor is None:
+        pytest.skip(f"there is no Python but {sys.version_info[0]}.{sys.version_info[1]} on this machine")
+    python = make_python(folder, Recipe(python=minor, requirements=["six==1.16.0"]))
+    environment = PythonEnvironment(python=python, path=[support.support_path(folder, python, minor, has_script=True)])
+    helped = subprocess.run([*environment.command("jupyter_modelreg"), "--version"], capture_output=True, text=True, check=True)
+    assert helped.stdout.startswith("modelreg ")
+    code = f"import sys; sys.path += {environment.path!r}; import numpy, httptools, orjson; print(*sys.version_info[:2], sep='.')"
+    assert output(python, "-c", code) == minor
 
 
 def test_an_environment_is_not_led_to_anothers_packages() -> None:
