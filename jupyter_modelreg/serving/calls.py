@@ -72,6 +72,10 @@ if TYPE_CHECKING:
             """Send a copy of a request that this deployment answered to its mirror."""
             ...
 
+        def metrics_text(self) -> str:
+            """Return what is counted of mirrors in Prometheus' text format."""
+            ...
+
     class Collector(Protocol):
         """Takes note of requests and answers; it returns at once and may drop them."""
 
