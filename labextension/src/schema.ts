@@ -278,7 +278,7 @@ export interface ICreateOnlineEndpoint {
   file?: string;
   /** Deploy this model too, for example azureml:churn@latest. */
   model?: string;
-  /** How callers prove who they are. */
+  /** How callers prove who they are; tokens of either kind are signed by the endpoint itself, no directory is asked. */
   auth_mode?: 'key' | 'aml_token' | 'aad_token';
   /** What it is for. */
   description?: string;
@@ -905,6 +905,7 @@ export interface IOnlineEndpoint {
   description?: string;
   tags?: { [key: string]: string };
   properties?: { [key: string]: string };
+  /** aml_token and aad_token are one here: the endpoint itself signs the tokens, no directory is asked. */
   auth_mode?: 'key' | 'aml_token' | 'aad_token';
   /** Percentage of the requests for each deployment. */
   traffic?: { [key: string]: number };
