@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from .entities.environment import BuildContext, Environment
 from .errors import InvalidInput, ModelRegistryError, NotFound, nearest
@@ -104,6 +105,7 @@ def read_definition(environment: Environment) -> Environment:
         If it defines nothing, or the conda file is missing or wrong.
     """
     from .entities.loading import load_mapping
+    from .pythons import choose_python
     from .pythons.conda import read_conda
 
     if environment.image and environment.build:
@@ -117,7 +119,7 @@ def read_definition(environment: Environment) -> Environment:
         conda, place = load_mapping(os.path.expanduser(conda)), f"{conda}: "
     if conda is not None:
         try:
-            read_conda(conda)
+            choose_python(read_conda(conda))
         except InvalidInput as error:
             raise InvalidInput(f"{place}{error.message}", key=error.key) from None
     return environment.replace(conda_file=conda)
@@ -539,8 +541,8 @@ def _names_by_digest(workspace: Workspace) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     for latest in workspace.catalog.list_environments(archived="all"):
         for item in workspace.catalog.list_environments(latest.name, archived="all"):
-            recipe, conda = _recipe_of_definition(workspace, item)
-            names.setdefault(digest_of(recipe, conda), []).append(f"{item.name}:{item.version}")
+            with suppress(ModelRegistryError):  # a build context that is damaged; store verify says so
+                names.setdefault(digest_of(*_recipe_of_definition(workspace, item)), []).append(f"{item.name}:{item.version}")
     return names
 
 
