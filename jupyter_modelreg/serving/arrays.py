@@ -253,14 +253,16 @@ def narrow(array: Any, dtype: Any, what: str) -> Any:
 
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             made = array.astype(dtype)
-        if array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize and np.any(np.isinf(made) & ~np.isinf(array)):
+        if array.dtype.itemsize > dtype.itemsize and np.any(np.isinf(made) & np.isfinite(array)):
             raise InvalidInput(f"{what} holds a number that is too large for {dtype}.")
         return made
     limits = np.iinfo(dtype)
-    if array.dtype.kind == "f" and not np.all(np.isfinite(array) & (array == np.floor(array))):
-        raise InvalidInput(f"{what} holds a fraction or NaN; whole numbers are wanted.")
+    if array.dtype.kind == "f":
+        array = array.astype("float64")  # half precision has no number for the limits
+        if not np.all(np.isfinite(array) & (array == np.floor(array))):
+            raise InvalidInput(f"{what} holds a fraction or NaN; whole numbers are wanted.")
     # The upper limit of 64 bits has no float of its own; the next one above it is too large.
     fits = (array >= limits.min) & (array < limits.max + 1.0 if array.dtype.kind == "f" else array <= limits.max)
     if not np.all(fits):

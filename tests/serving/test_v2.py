@@ -356,6 +356,7 @@ def test_a_column_that_may_be_left_out_is_left_out() -> None:
         (tensors(("x", "long", [-1])), tensor("FP64", [1], [2.0**63]), 'Input "x" holds a number that does not fit int64.'),
         (tensors(("x", "uint64", [-1])), tensor("FP64", [1], [2.0**64]), 'Input "x" holds a number that does not fit uint64.'),
         (tensors(("x", "float", [-1])), tensor("FP64", [1], [1e300]), 'Input "x" holds a number that is too large for float32.'),
+        (tensors(("x", "float16", [-1])), tensor("INT64", [1], [100000]), 'Input "x" holds a number that is too large for float16.'),
         (tensors(("y", "float", [-1])), tensor("FP64", [1], [1]), 'The input "y" is missing. The model takes y.'),
         (columns("a:double", "b:double"), tensor("FP64", [1, 3], [1, 2, 3]), "The input has 3 columns; the model takes 2: a, b."),
         (columns("a:double", "b:double"), tensor("FP64", [1], [1], name="a"), 'The column "b" is missing. The model takes a, b.'),
@@ -382,6 +383,12 @@ def test_columns_of_different_lengths_are_refused() -> None:
     inputs = [tensor("FP64", [1], [1], name="a"), tensor("FP64", [2], [1, 2], name="b")]
     for signature in (None, columns("a:double", "b:double")):
         assert "different lengths" in parsed(infer(served("frame", len, signature), {"inputs": inputs}))["error"]
+
+
+def test_numbers_of_half_precision_may_be_whole() -> None:
+    model = served(signature=tensors(("x", "long", [-1])))
+    assert infer(model, {"inputs": [tensor("FP16", [2], size=4)]}, b"\x00\x3c\xff\xfb").status == 200
+    assert received(model).tolist() == [1, -65504]
 
 
 def test_tiny_numbers_are_numbers() -> None:
