@@ -142,7 +142,7 @@ def test_the_output_of_show_loads_again(workspace: Workspace) -> None:
         ("name: x\n", "An environment needs an image, a build context or a conda file."),
         ("name: x\nconda_file: nowhere.yaml\n", "nowhere.yaml: no such file."),
         ("name: x\nconda_file: e.yml\n", 'e.yml: A conda file has no "conda_file"'),
-        ("name: x\nconda_file: {dependencies: ['python>=3.x']}\n", '">=3.x" is no version of Python; write python=3.11.'),
+        ("name: x\nconda_file: {dependencies: ['python>=3.x']}\n", '"3.x" is no version of Python; write python=3.11.'),
         ("name: x\nimage: a\ndatastore: elsewhere\n", 'There is no datastore "elsewhere"'),
         ("image: a\n", "Please provide either --file/-f or --name/-n."),
     ],
