@@ -79,6 +79,7 @@ class Batcher:
         self._running: list[Job] = []
         self._running_since = 0.0
         self._streams = 0
+        self._closing: set[asyncio.Task[None]] = set()  # the loop itself keeps no hold of its tasks
         self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._quick_rows = 0  # so many were answered, or may be, within a quick call
@@ -164,7 +165,9 @@ class Batcher:
         for job, response in zip(batch, responses, strict=True):
             if job.response is not None or job.is_dropped:
                 if response.stream:
-                    asyncio.ensure_future(response.stream.aclose())
+                    closing = asyncio.ensure_future(response.stream.aclose())
+                    self._closing.add(closing)
+                    closing.add_done_callback(self._closing.discard)
                 continue
             job.seconds = seconds
             self._finish(job, response)
