@@ -32,23 +32,36 @@ def support_path(folder: str, python: str, minor: str, *, has_script: bool) -> s
     Unavailable
         If what it needs cannot be installed.
     """
-    from . import _locked, _write
+    from . import _locked
 
     versions = {name: found.version for name in (SERVES if has_script else SERVES + LOADS) if (found := _distribution(name))}
     name = f"worker-{_digest(minor, versions)}"
     place = os.path.join(folder, name)
-    if os.path.exists(os.path.join(place, "modelreg.json")):
-        return place
-    with _locked(folder, name) as lock:
-        make_folder(place)
-        if minor == f"{sys.version_info[0]}.{sys.version_info[1]}":
-            for item in versions:
-                _link(_distribution(item), place)
-        else:
-            _install(place, python, versions, lock)
-        _link_package(place)
-        _write(os.path.join(place, "modelreg.json"), json.dumps(versions))
+    if not _is_whole(place):
+        with _locked(folder, name) as lock:
+            if not _is_whole(place):  # somebody may have made it while we waited
+                _make(place, python, minor, versions, lock)
     return place
+
+
+def _is_whole(place: str) -> bool:
+    return os.path.exists(os.path.join(place, "modelreg.json"))
+
+
+def _make(place: str, python: str, minor: str, versions: dict[str, str], lock: int) -> None:
+    import shutil
+
+    from . import _write
+
+    shutil.rmtree(place, ignore_errors=True)  # of a maker who was killed
+    make_folder(place)
+    if minor == f"{sys.version_info[0]}.{sys.version_info[1]}":
+        for item in versions:
+            _link(_distribution(item), place)
+    else:
+        _install(place, python, versions, lock)
+    _link_package(place)
+    _write(os.path.join(place, "modelreg.json"), json.dumps(versions))
 
 
 def _distribution(name: str) -> Distribution | None:

@@ -207,6 +207,16 @@ def test_a_script_finds_nothing_that_only_our_own_loading_needs(folder: str) -> 
         assert output(python, "-c", code) == found
 
 
+def test_what_the_worker_needs_is_made_anew_after_a_kill(folder: str) -> None:
+    python, minor = make_python(folder, SIX), f"3.{sys.version_info[1]}"
+    place = Path(support.support_path(folder, python, minor, has_script=True))
+    (place / "modelreg.json").unlink()
+    (place / "httptools").unlink()
+    (place / "httptools").mkdir()
+    assert support.support_path(folder, python, minor, has_script=True) == str(place)
+    assert (place / "httptools").is_symlink()
+
+
 def test_another_version_of_python_gets_what_the_worker_needs_from_the_index(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
     for place in Path(os.path.expanduser("~/.pyenv/versions")).glob("3.*/bin"):
