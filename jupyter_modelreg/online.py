@@ -258,14 +258,17 @@ def create_deployment(workspace: Workspace, command: CreateOnlineDeployment) -> 
     _check_exclusive(no_wait=command.no_wait, local=command.local)
     entity = load_entity(OnlineDeployment, command.file or {}, overrides=command.set)
     flags = {"name": command.name, "endpoint_name": command.endpoint_name, "model": command.model}
+    deployment = entity.replace(
+        **{key: value for key, value in flags.items() if value},
+        code_configuration=_code_of(command.code, command.scoring_script) or entity.code_configuration,
+    )
+    # Source: Azure ML's local endpoints have one deployment and no shares, so its scripts give it none.
+    is_alone = command.local and _is_only(workspace, deployment)
     return put_deployment(
         workspace,
-        entity.replace(
-            **{key: value for key, value in flags.items() if value},
-            code_configuration=_code_of(command.code, command.scoring_script) or entity.code_configuration,
-        ),
+        deployment,
         port=command.port,
-        has_all_traffic=command.all_traffic,
+        has_all_traffic=command.all_traffic or is_alone,
         trust=command.trust,
         no_wait=command.no_wait,
         is_script_checked=not command.skip_script_validation,
@@ -388,6 +391,10 @@ def delete_deployment(workspace: Workspace, command: DeleteOnlineDeployment) -> 
     hosting.remove_deployment(workspace, command.endpoint_name, command.name)
     _forget_shares(workspace, command.endpoint_name, command.name)
     return Deleted(names=[f"{command.endpoint_name}/{command.name}"])
+
+
+def _is_only(workspace: Workspace, deployment: OnlineDeployment) -> bool:
+    return all(item.name == deployment.name for item in workspace.catalog.list_deployments(str(deployment.endpoint_name)))
 
 
 def _check_exclusive(*, no_wait: bool, local: bool) -> None:

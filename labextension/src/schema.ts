@@ -264,7 +264,7 @@ export interface ICreateOnlineDeployment {
   trust?: boolean;
   /** Do not read the scoring script before it runs. */
   skip_script_validation?: boolean;
-  /** Accepted; deployments always run on this machine. */
+  /** Deployments always run on this machine; with this the only one of an endpoint has all its traffic. */
   local?: boolean;
   /** Return before the model is loaded. */
   no_wait?: boolean;
@@ -369,10 +369,12 @@ export interface IDeleteOnlineDeployment {
   name: string;
   /** The endpoint. */
   endpoint_name: string;
-  /** Do not ask. */
-  yes?: boolean;
   /** Accepted; deployments always run on this machine. */
   local?: boolean;
+  /** Do not ask. */
+  yes?: boolean;
+  /** Accepted; deletion takes a moment. */
+  no_wait?: boolean;
 }
 
 /** Stop an endpoint and delete it with its deployments. */
@@ -564,12 +566,12 @@ export interface IGetOnlineDeploymentLogs {
   name: string;
   /** The endpoint. */
   endpoint_name: string;
+  /** Accepted; deployments always run on this machine. */
+  local?: boolean;
   /** At most this many last lines. */
   lines?: number;
   /** Accepted. */
   container?: 'inference-server' | 'storage-initializer';
-  /** Accepted; deployments always run on this machine. */
-  local?: boolean;
 }
 
 /** Show an endpoint's keys, or a token where its auth_mode is aml_token or aad_token. */
@@ -712,6 +714,8 @@ export interface IListMounts {}
 export interface IListOnlineDeployments {
   /** The endpoint. */
   endpoint_name: string;
+  /** Accepted; deployments always run on this machine. */
+  local?: boolean;
 }
 
 /** List endpoints. */
@@ -1107,6 +1111,8 @@ export interface IShowOnlineDeployment {
   name: string;
   /** The endpoint. */
   endpoint_name: string;
+  /** Accepted; deployments always run on this machine. */
+  local?: boolean;
 }
 
 /** Show one endpoint. */
