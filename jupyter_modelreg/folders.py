@@ -33,3 +33,23 @@ def flush_folder(path: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def used_bytes(folder: str) -> int:
+    """Return what a folder takes on disk, as `du` counts: links once, holes not at all."""
+    seen: dict[tuple[int, int], int] = {}
+    waiting = [folder]
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except (FileNotFoundError, NotADirectoryError):  # gone meanwhile
+            continue
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            seen[status.st_dev, status.st_ino] = status.st_blocks * 512
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+    return sum(seen.values())

@@ -1,41 +1,52 @@
-"""What an endpoint is on this machine: a folder, two keys, and the worker process of its deployment.
+"""What an endpoint is on this machine: a folder, keys, a supervisor, and the runs of its deployments.
 
 ::
 
-    HOME/endpoints/<endpoint>/keys.json         0600
-    HOME/endpoints/<endpoint>/endpoint.json     traffic, read by the worker
-    HOME/endpoints/<endpoint>/<deployment>/<run>/worker.json process.json status.json log.txt code/
+    HOME/endpoints/<endpoint>/lock               who changes what is wanted, or starts a supervisor
+    HOME/endpoints/<endpoint>/keys.json          0600
+    HOME/endpoints/<endpoint>/endpoint.json      what is wanted, read by the supervisor
+    HOME/endpoints/<endpoint>/routes.json        what is ready, read by the instances
+    HOME/endpoints/<endpoint>/supervisor.json supervisor.log supervisor.lock control.sock
+    HOME/endpoints/<endpoint>/<deployment>/lock  who creates or updates it
+    HOME/endpoints/<endpoint>/<deployment>/<run>/worker.json status.json log.txt code/ instance-<n>/
 
-A replaced deployment gets a new run beside the old one. The new worker is handed the listening socket of the old one,
-answers once its model is loaded, and only then the old one is stopped. The catalog names the run that counts; every
-other is stopped and removed whenever a deployment was started, however that ended.
+An operation writes a run and what is wanted, sees that there is a supervisor, and waits for what that says. A replaced
+deployment gets a new run beside the old one, which goes on until all instances of the new one are ready, and for good if
+they never are. The catalog names the run that counts.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import sys
+import time
+from contextlib import contextmanager, suppress
 
+from .entities.datastore import DEFAULT_DATASTORE
 from .entities.online import OnlineDeployment, OnlineEndpoint, ProbeSettings
 from .errors import Conflict, NotFound, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from socket import socket
     from typing import Any
 
-    from .compute import ProcessIdentity
     from .entities.model import Model
+    from .entities.online import DeploymentNumbers, EndpointKeys
+    from .supervisor import RunStatus, Scale, Wanted
     from .worker import WorkerPlan
     from .workspace import Workspace
 
 HOST = "127.0.0.1"
-DELETE_SECONDS = 2.0  # for the answers under way at an endpoint that nobody wants any more
-# What a deployment may say and one process on this machine does not do; its log tells.
+END_SECONDS = 20.0  # longer than an instance may drain
+ASK_SECONDS = 1.0  # so long an instance may take to say how it does
+CALL_SECONDS = 60.0  # so long a call waits for a deployment that is starting
+SLACK_SECONDS = 15.0  # for the supervisor's own part in a start
+# What a deployment may say and this machine does not do; the log tells.
 UNUSED = (
-    *("type", "environment", "instance_type", "instance_count", "scale_settings", "resources", "app_insights_enabled"),
-    *("liveness_probe", "model_mount_path", "egress_public_network_access", "data_collector"),
+    *("type", "instance_type", "resources", "app_insights_enabled"),
+    *("model_mount_path", "egress_public_network_access"),
 )
 
 
@@ -53,7 +64,7 @@ def start(
     is_script_checked: bool,
     code_folder: str | None = None,
 ) -> None:
-    """Start a worker and record it; once it is ready, stop the worker it replaces.
+    """Start a run of a deployment and record it; the run it replaces serves until the new one is ready.
 
     ``code_folder`` is used instead of the folder that the deployment names.
 
@@ -66,143 +77,391 @@ def start(
     Conflict
         If the deployment is being started by another process, or is deleted meanwhile.
     Unavailable
-        If the port is in use, or the worker does not become ready. The worker that was to be replaced goes on.
+        If the port is in use, or an instance does not become ready. The run that was to be replaced goes on.
     """
     import tempfile
 
+    from .worker import write_plan
+
     folder = _deployment_folder(workspace, deployment)
     with _only_starter(folder):
+        _remove_leftovers(workspace, deployment)
         run = tempfile.mkdtemp(dir=folder, prefix="run-")
         try:
-            plan = _plan(workspace, deployment, model, run, trust=trust, is_script_checked=is_script_checked, code_folder=code_folder)
-            _start(workspace, deployment, plan, run, port=port, no_wait=no_wait)
+            write_plan(
+                run, _plan(workspace, deployment, model, run, trust=trust, is_script_checked=is_script_checked, code_folder=code_folder)
+            )
+            _start(workspace, deployment, run, port=port, no_wait=no_wait)
         finally:
-            process = _process_of(workspace, deployment)
-            _remove_runs(folder, but=os.path.basename(process["folder"]) if process else None)
+            _remove_leftovers(workspace, deployment)
+            if not _runs(folder):
+                _remove_folder(folder)
 
 
-def _start(workspace: Workspace, deployment: OnlineDeployment, plan: WorkerPlan, run: str, *, port: int | None, no_wait: bool) -> None:
-    from .worker import start_worker
-
-    old = _process_of(workspace, deployment)
-    is_replacing = old is not None and _state_of(old)[0] == "healthy"
-    with _listener(old, port, is_replacing=is_replacing) as listener:
-        identity = start_worker(run, plan, listener, deployment.environment_variables)
-        process = {**identity.to_dict(), "port": listener.getsockname()[1], "folder": run}
-    if is_replacing:
-        _wait(workspace, deployment, identity, run)
-    else:
-        _record_and_wait(workspace, deployment, process, old, no_wait=no_wait)
-        if no_wait:
-            return
-    workspace.catalog.put_deployment(deployment.replace(provisioning_state="Succeeded"), process)
-    if old:
-        _end(old)
-
-
-def _record_and_wait(
-    workspace: Workspace, deployment: OnlineDeployment, process: dict[str, Any], old: dict[str, Any] | None, *, no_wait: bool
-) -> None:
-    """Let others see the worker, and delete it, while it loads; one that fails stays on record with its log."""
-    before = workspace.catalog.get_deployment(str(deployment.endpoint_name), str(deployment.name)) if old else None
-    workspace.catalog.put_deployment(deployment.replace(provisioning_state="Creating"), process)
-    if no_wait:
-        return
+def _start(workspace: Workspace, deployment: OnlineDeployment, run: str, *, port: int | None, no_wait: bool) -> None:
+    endpoint, name = str(deployment.endpoint_name), str(deployment.name)
+    old = workspace.catalog.get_process(endpoint, name)
+    is_replacing = old is not None and _state_of(workspace, endpoint, old)[0] in ("healthy", "unhealthy")
+    before = workspace.catalog.get_deployment(endpoint, name) if old else None
+    with _changing(workspace, endpoint) as wanted:
+        previous = wanted.deployments.get(name)
+        wanted.deployments[name] = os.path.relpath(run, endpoint_folder(workspace, endpoint))
+        wanted.scales[name] = scale_of(deployment)
+        port = _supervise(workspace, wanted, port)
+    process = {"folder": run, "port": port}
     try:
-        _wait(workspace, deployment, identity_of(process), process["folder"])
+        if not is_replacing:
+            workspace.catalog.put_deployment(deployment.replace(provisioning_state="Creating"), process)
+            if no_wait:
+                return
+        _wait_until_ready(workspace, deployment, run)
+        workspace.catalog.put_deployment(deployment.replace(provisioning_state="Succeeded"), process)
     except Unavailable:
-        workspace.catalog.put_deployment(deployment.replace(provisioning_state="Failed"), process)
+        if is_replacing:
+            _want_again(workspace, endpoint, name, previous)
+        else:
+            workspace.catalog.put_deployment(deployment.replace(provisioning_state="Failed"), process)
         raise
-    except KeyboardInterrupt:
+    except Conflict:  # it was deleted
+        raise
+    except BaseException:  # Ctrl-C too
+        _want_again(workspace, endpoint, name, previous)
         if before:
             workspace.catalog.put_deployment(before, old)
-        else:
-            workspace.catalog.delete_deployment(str(deployment.endpoint_name), str(deployment.name))
+        elif not is_replacing:
+            with suppress(NotFound):
+                workspace.catalog.delete_deployment(endpoint, name)
+        _wait_until_gone(run)
         raise
+    for other in _runs(os.path.dirname(run)):
+        if other != run:
+            _wait_until_gone(other)
 
 
-def _wait(workspace: Workspace, deployment: OnlineDeployment, identity: ProcessIdentity, run: str) -> None:
-    """Wait until a worker is ready; stop one that is not."""
-    from .compute import stop_process
-    from .worker import wait_until_ready
+def rescale(workspace: Workspace, deployment: OnlineDeployment) -> None:
+    """Start or end instances of a deployment that runs, and record what else changed of it that no instance sees.
 
-    probe = deployment.readiness_probe or ProbeSettings()
-    status = wait_until_ready(run, identity, probe.initial_delay + probe.period * probe.failure_threshold)
-    if _process_of(workspace, deployment) is None:
-        raise Conflict(f'Deployment "{deployment.name}" was deleted while it was starting.')
-    if status.state != "healthy":
-        stop_process(identity)
-        raise Unavailable(f'Deployment "{deployment.name}" did not start: {status.error}', detail=status.traceback or "")
+    Raises
+    ------
+    Conflict
+        If the deployment is being started by another process, or is deleted meanwhile.
+    Unavailable
+        If an instance does not become ready.
+    """
+    from .supervisor import read_run_status
+    from .worker import read_plan, write_plan
 
+    name, process = str(deployment.name), _process_of(workspace, deployment)
+    assert process
+    with _only_starter(_deployment_folder(workspace, deployment)):
+        scale = scale_of(deployment)
+        write_plan(process["folder"], read_plan(process["folder"]).replace(instances=scale.maximum))
+        with _changing(workspace, str(deployment.endpoint_name)) as wanted:
+            wanted.scales[name] = scale
+            _supervise(workspace, wanted, None)
+        workspace.catalog.put_deployment(deployment.replace(provisioning_state="Succeeded"), process)
 
-def _listener(old: dict[str, Any] | None, port: int | None, *, is_replacing: bool) -> socket:
-    """Return the socket of the worker to be replaced, or one bound to its port, the wanted one or a free one."""
-    from .serving import bind_port
-    from .serving.handover import take
+        def is_done() -> bool:
+            status = read_run_status(process["folder"])
+            return status is None or bool(status.error) or scale.minimum <= sum(item.is_ready for item in status.instances) <= scale.maximum
 
-    if old is None or port not in (None, old["port"]):
-        return bind_port(port, host=HOST)
-    taken = take(old["folder"]) if is_replacing else None
-    if taken:
-        return taken
-    _end(old)
-    try:
-        return bind_port(old["port"], host=HOST)
-    except Unavailable:
-        raise Unavailable(f"Port {old['port']}, which this deployment had, is in use now; create it again with --port.") from None
-
-
-@contextmanager
-def _only_starter(folder: str) -> Iterator[None]:
-    """Keep two processes from starting one deployment at a time; deleting it meanwhile is allowed."""
-    import fcntl
-
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    with open(os.path.join(folder, "lock"), "w", encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f'Deployment "{os.path.basename(folder)}" is being started already; try again when that is done.') from None
-        yield
+        _wait_for(is_done, read_plan(process["folder"]).start_seconds)
+        state, error, _ = _state_of(workspace, str(deployment.endpoint_name), process)
+        if state == "failed" or error:
+            raise Unavailable(f'Deployment "{name}" has fewer instances than it should: {error}')
 
 
-def _remove_runs(folder: str, *, but: str | None) -> None:
-    """Stop and remove every run of a deployment but one; the folder too when none remains."""
-    from .compute import stop_process
-    from .worker import read_identity
+def _wait_until_ready(workspace: Workspace, deployment: OnlineDeployment, run: str) -> None:
+    """Wait until a run is healthy.
 
-    for name in _listed(folder):
-        run = os.path.join(folder, name)
-        if name.startswith("run-") and name != but:
-            identity = read_identity(run)
-            if identity:
-                stop_process(identity, grace_seconds=DELETE_SECONDS)
-            _remove_folder(run)
-    if not but:
-        _remove_folder(folder)
+    Raises
+    ------
+    Unavailable
+        If it failed.
+    Conflict
+        If it is wanted no more.
+    """
+    from .supervisor import read_run_status, read_wanted
+    from .worker import read_plan
+
+    endpoint = str(deployment.endpoint_name)
+    folder = endpoint_folder(workspace, endpoint)
+    deadline = time.monotonic() + read_plan(run).start_seconds + SLACK_SECONDS
+    while time.monotonic() < deadline:
+        wanted = read_wanted(folder)
+        if wanted is None or wanted.deployments.get(str(deployment.name)) != os.path.relpath(run, folder):
+            raise Conflict(f'Deployment "{deployment.name}" was deleted while it was starting.')
+        status = read_run_status(run)
+        if status and status.state == "failed":
+            raise Unavailable(f'Deployment "{deployment.name}" did not start: {status.error}', detail=status.traceback or "")
+        if status and status.state == "healthy":
+            return
+        time.sleep(0.02)
+    raise Unavailable(f'Deployment "{deployment.name}" did not start: its supervisor says nothing; see {folder}/supervisor.log.')
+
+
+def _want_again(workspace: Workspace, endpoint: str, name: str, previous: str | None) -> None:
+    """Want the run that was wanted before; none if there was none."""
+    with suppress(NotFound), _changing(workspace, endpoint) as wanted:
+        if previous:
+            wanted.deployments[name] = previous
+        else:
+            wanted.deployments.pop(name, None)
+    _ask_to_look(workspace, endpoint)
 
 
 def remove_deployment(workspace: Workspace, endpoint_name: str, name: str) -> None:
-    """Forget a deployment, so that who is starting it gives up; stop its processes and remove its files."""
-    from .compute import stop_process
-
+    """Want a deployment no more, so that who is starting it gives up; wait for its end and remove its files."""
     deployment = OnlineDeployment(name=name, endpoint_name=endpoint_name)
-    process = _process_of(workspace, deployment)
+    with suppress(NotFound), _changing(workspace, endpoint_name) as wanted:
+        wanted.deployments.pop(name, None)
+        wanted.scales.pop(name, None)
+    folder = _deployment_folder(workspace, deployment)
+    _ask_to_look(workspace, endpoint_name)
     workspace.catalog.delete_deployment(endpoint_name, name)
-    if process:
-        stop_process(identity_of(process), grace_seconds=DELETE_SECONDS)
-    _remove_runs(_deployment_folder(workspace, deployment), but=None)
+    for run in _runs(folder):
+        if _has_supervisor(endpoint_folder(workspace, endpoint_name)):
+            _wait_until_gone(run)
+        _end_run(run)
+    _remove_folder(folder)
 
 
 def remove_endpoint(workspace: Workspace, name: str) -> None:
     """Stop an endpoint's processes, then forget it, its keys and its logs."""
     folder = endpoint_folder(workspace, name)
-    recorded = {str(item.name) for item in workspace.catalog.list_deployments(name)}
-    # A folder without a record is what a killed deletion left.
-    for deployment in recorded | {item for item in _listed(folder) if os.path.isdir(os.path.join(folder, item))}:
-        remove_deployment(workspace, name, deployment)
+    with suppress(NotFound), _changing(workspace, name) as wanted:
+        wanted.is_deleted = True
+    for deployment in workspace.catalog.list_deployments(name):
+        workspace.catalog.delete_deployment(name, str(deployment.name))
+    _end_supervisor(folder)
+    for deployment_name in _listed(folder):
+        for run in _runs(os.path.join(folder, deployment_name)):
+            _end_run(run)
     workspace.catalog.delete_endpoint(name)
     _remove_folder(folder)
+
+
+def start_endpoint(workspace: Workspace, name: str) -> None:
+    """Bring a stopped endpoint back, and what failed in it; wait until its deployments are ready or have failed.
+
+    Raises
+    ------
+    Unavailable
+        If its port is in use.
+    """
+    from .serving.handover import ask
+    from .supervisor import read_run_status
+    from .worker import read_plan
+
+    folder = endpoint_folder(workspace, name)
+    with _changing(workspace, name) as wanted:
+        if not wanted.deployments:
+            return
+        _supervise(workspace, wanted, None)
+    ask(folder, {"ask": "retry"})
+    _ask_to_look(workspace, name)
+    runs = [os.path.join(folder, path) for path in wanted.deployments.values()]
+    deadline = time.monotonic() + max(read_plan(run).start_seconds for run in runs) + SLACK_SECONDS
+    while time.monotonic() < deadline:
+        states = [status.state for run in runs if (status := read_run_status(run))]
+        if not {"starting", "unhealthy"} & set(states):
+            return
+        time.sleep(0.02)
+
+
+def ready_to_call(workspace: Workspace, endpoint: OnlineEndpoint, deployment: str | None) -> None:
+    """Start an endpoint that stopped, and wait for what is starting, until somebody of ours can answer.
+
+    Raises
+    ------
+    Unavailable
+        If nobody will: what would answer has failed, or the port is in use.
+    """
+    name = str(endpoint.name)
+    if endpoint.state == "stopped":
+        start_endpoint(workspace, name)
+    asked = [deployment] if deployment else [key for key in endpoint.deployments or [] if endpoint.traffic.get(key)]
+    if asked:
+        _wait_for(lambda: any(_state_of_deployment(workspace, name, key)[0] != "starting" for key in asked), CALL_SECONDS)
+    states = [_state_of_deployment(workspace, name, key) for key in asked or endpoint.deployments or []]
+    if all(state in ("failed", "stopped") for state, _ in states):
+        state, error = states[0]
+        raise Unavailable(f'Endpoint "{name}" has {state}: {error}')
+
+
+def _state_of_deployment(workspace: Workspace, endpoint: str, name: str) -> tuple[str, str | None]:
+    process = workspace.catalog.get_process(endpoint, name)
+    return _state_of(workspace, endpoint, process)[:2] if process else ("stopped", "It was never started.")
+
+
+# --- the supervisor -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _changing(workspace: Workspace, name: str) -> Iterator[Wanted]:
+    """Yield what is wanted of an endpoint, to be changed by one process at a time, and write it.
+
+    Raises
+    ------
+    NotFound
+        If the endpoint is gone, or going.
+    """
+    import fcntl
+
+    from .supervisor import read_wanted, write_wanted
+
+    folder = endpoint_folder(workspace, name)
+    try:
+        handle = os.open(os.path.join(folder, "lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise NotFound(f'Endpoint "{name}" has no folder any more; delete it.') from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        wanted = read_wanted(folder)
+        is_same = os.path.exists(os.path.join(folder, "lock")) and os.path.samestat(os.fstat(handle), os.stat(os.path.join(folder, "lock")))
+        if wanted is None or wanted.is_deleted or not is_same:
+            raise NotFound(f'Endpoint "{name}" was deleted meanwhile.')
+        yield wanted
+        write_wanted(folder, wanted)
+    finally:
+        os.close(handle)
+
+
+def _supervise(workspace: Workspace, wanted: Wanted, port: int | None) -> int:
+    """See that an endpoint has a supervisor that listens on the wanted port; return the port. Called under the lock.
+
+    Raises
+    ------
+    Unavailable
+        If the port is in use.
+    """
+    from .serving.handover import ask
+    from .supervisor import start_supervisor, write_wanted
+
+    folder = endpoint_folder(workspace, wanted.endpoint)
+    said = ask(folder, {"ask": "hello"})
+    if said and port in (None, said["port"]):
+        wanted.port = int(said["port"])
+        write_wanted(folder, wanted)
+        ask(folder, {"ask": "look"})
+        return wanted.port
+    with _listener(folder, wanted, port) as listener:
+        # What hangs, or shall move to another port, ends first.
+        _end_supervisor(folder)
+        if port not in (None, wanted.port):
+            _end_instances(folder)
+        wanted.port = listener.getsockname()[1]
+        write_wanted(folder, wanted)
+        start_supervisor(folder, listener)
+    return int(wanted.port)
+
+
+def _listener(folder: str, wanted: Wanted, port: int | None) -> socket:
+    """Return the socket that instances still hold, or one bound to the endpoint's port, the wanted one or a free one."""
+    from .serving import bind_port
+    from .serving.handover import take
+
+    if wanted.port is None or port not in (None, wanted.port):
+        return bind_port(port, host=HOST)
+    for instance in _instances(folder):
+        taken = take(instance)
+        if taken:
+            return taken
+    _end_instances(folder)  # what holds the port and does not answer
+    try:
+        return bind_port(wanted.port, host=HOST)
+    except Unavailable:
+        raise Unavailable(
+            f"Port {wanted.port}, which this endpoint had, is in use now; deploy again with --port to move it to another."
+        ) from None
+
+
+def _ask_to_look(workspace: Workspace, name: str) -> None:
+    from .serving.handover import ask
+
+    ask(endpoint_folder(workspace, name), {"ask": "look"})
+
+
+def _has_supervisor(folder: str) -> bool:
+    from .compute import is_alive
+    from .supervisor import read_supervisor
+
+    identity = read_supervisor(folder)
+    return identity is not None and is_alive(identity)
+
+
+def _end_supervisor(folder: str) -> None:
+    """End the supervisor and its instances; one that does not answer is ended alone."""
+    from .compute import is_alive, stop_process
+    from .serving.handover import ask
+    from .supervisor import read_supervisor
+
+    identity = read_supervisor(folder)
+    ask(folder, {"ask": "end"})
+    if identity:
+        _wait_for(lambda: not is_alive(identity))
+        stop_process(identity, grace_seconds=0)
+
+
+def _end_instances(folder: str) -> None:
+    for name in _listed(folder):
+        for run in _runs(os.path.join(folder, name)):
+            _end_run(run, removes=False)
+
+
+def _end_run(run: str, *, removes: bool = True) -> None:
+    """End what a supervisor left of a run, and remove it."""
+    from .compute import stop_process
+    from .supervisor import DELETE_SECONDS, instance_folders
+    from .worker import read_identity
+
+    for instance in instance_folders(run):
+        identity = read_identity(instance)
+        if identity:
+            stop_process(identity, grace_seconds=DELETE_SECONDS)
+    if removes:
+        _remove_folder(run)
+
+
+def _instances(folder: str) -> list[str]:
+    from .supervisor import instance_folders
+
+    return [instance for name in _listed(folder) for run in _runs(os.path.join(folder, name)) for instance in instance_folders(run)]
+
+
+def _runs(folder: str) -> list[str]:
+    return [os.path.join(folder, name) for name in _listed(folder) if name.startswith("run-")]
+
+
+def _remove_leftovers(workspace: Workspace, deployment: OnlineDeployment) -> None:
+    """Remove runs that nobody wants and that no process is left of: a killed operation's. Called by the only starter."""
+    from .supervisor import read_wanted
+
+    folder = endpoint_folder(workspace, str(deployment.endpoint_name))
+    wanted, process = read_wanted(folder), _process_of(workspace, deployment)
+    named = wanted.deployments.get(str(deployment.name)) if wanted else None
+    kept = {os.path.join(folder, named) if named else None, process["folder"] if process else None}
+    for run in _runs(os.path.join(folder, str(deployment.name))):
+        if run not in kept and not _lives(run):
+            _end_run(run)
+
+
+def _lives(run: str) -> bool:
+    from .compute import is_alive
+    from .supervisor import instance_folders
+    from .worker import read_identity
+
+    return any(is_alive(identity) for folder in instance_folders(run) if (identity := read_identity(folder)))
+
+
+def _wait_until_gone(run: str) -> None:
+    _wait_for(lambda: not _lives(run))
+
+
+def _wait_for(happened: Callable[[], bool], seconds: float = END_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _plan(
@@ -215,13 +474,20 @@ def _plan(
     is_script_checked: bool,
     code_folder: str | None,
 ) -> WorkerPlan:
+    from .environments import ready_environment
     from .models import audited_path
     from .worker import WorkerPlan
 
     code = _copy_code(deployment, run, code_folder, is_checked=is_script_checked)
     # A scoring script loads the model in its own way; then its author answers for what loading runs.
     path = audited_path(workspace, model, trust=trust or code is not None)
-    endpoint = str(deployment.endpoint_name)
+    endpoint, probe = str(deployment.endpoint_name), deployment.readiness_probe or ProbeSettings()
+    folder = endpoint_folder(workspace, endpoint)
+    notices: list[str] = []
+    python = ready_environment(workspace, deployment.environment, notices.append, has_script=code is not None)
+    unused = [key for key in UNUSED if getattr(deployment, key) != getattr(OnlineDeployment, key)]
+    if unused:
+        notices.append(f"Of no effect on this machine: {', '.join(unused)}")
     return WorkerPlan(
         endpoint=endpoint,
         deployment=str(deployment.name),
@@ -234,10 +500,35 @@ def _plan(
         code_folder=code,
         scoring_script=deployment.code_configuration.scoring_script if deployment.code_configuration else None,
         keys_path=_keys_path(workspace, endpoint),
-        endpoint_path=_traffic_path(workspace, endpoint),
+        routes_path=os.path.join(folder, "routes.json"),
+        endpoint_folder=folder,
         request_settings=deployment.request_settings,
+        data_collector=deployment.data_collector,
+        datastore=workspace.datastore_path(DEFAULT_DATASTORE),
+        environment_variables=deployment.environment_variables,
+        instances=scale_of(deployment).maximum,
+        start_seconds=probe.initial_delay + probe.period * probe.failure_threshold,
+        liveness_probe=deployment.liveness_probe,
         is_trusted=trust,
-        unused=[key for key in UNUSED if getattr(deployment, key) != getattr(OnlineDeployment, key)],
+        python=python.python,
+        python_path=python.path,
+        supervisor_python=sys.executable,
+        notices=notices,
+    )
+
+
+def scale_of(deployment: OnlineDeployment) -> Scale:
+    """Return how many instances a deployment asks for."""
+    from .supervisor import Scale
+
+    settings = deployment.scale_settings
+    if settings is None or settings.type == "default":
+        return Scale(minimum=deployment.instance_count, maximum=deployment.instance_count)
+    return Scale(
+        minimum=settings.min_instances,
+        maximum=settings.max_instances,
+        target_percent=settings.target_utilization_percentage,
+        polling_seconds=settings.polling_interval,
     )
 
 
@@ -259,7 +550,15 @@ def _copy_code(deployment: OnlineDeployment, run: str, folder: str | None, *, is
     if is_checked:
         check_script(os.path.join(source, code.scoring_script))
     target = os.path.join(run, "code")
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".git", ".venv", "node_modules"))
+    left_out = shutil.ignore_patterns("__pycache__", ".git", ".venv", "node_modules")
+
+    def ignore(place: str, names: list[str]) -> set[str]:
+        return {*left_out(place, names), *(name for name in names if holds(os.path.join(place, name)))}
+
+    def holds(path: str) -> bool:  # the registry itself may lie in the folder of code: then the copy would copy itself
+        return os.path.realpath(target).startswith(os.path.realpath(path) + os.sep)
+
+    shutil.copytree(source, target, ignore=ignore)
     return target
 
 
@@ -270,76 +569,145 @@ def deployed_code(workspace: Workspace, deployment: OnlineDeployment) -> str | N
     return folder if os.path.isdir(folder) else None
 
 
-def _end(process: dict[str, Any]) -> None:
-    from .compute import stop_process
-
-    stop_process(identity_of(process))
-
-
 def _process_of(workspace: Workspace, deployment: OnlineDeployment) -> dict[str, Any] | None:
     return workspace.catalog.get_process(str(deployment.endpoint_name), str(deployment.name))
 
 
-def identity_of(process: dict[str, Any]) -> ProcessIdentity:
-    """Return which process the catalog's row of a deployment means."""
-    from .compute import ProcessIdentity
-    from .records import fields
+@contextmanager
+def _only_starter(folder: str) -> Iterator[None]:
+    """Keep two processes from starting one deployment at a time; deleting it meanwhile is allowed."""
+    import fcntl
 
-    return ProcessIdentity(**{item.name: process[item.name] for item in fields(ProcessIdentity)})
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    with open(os.path.join(folder, "lock"), "w", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f'Deployment "{os.path.basename(folder)}" is being started already; try again when that is done.') from None
+        yield
 
 
 # --- observe ------------------------------------------------------------------------------------------------------
 
 
 def observe_endpoint(workspace: Workspace, name: str) -> OnlineEndpoint:
-    """Return an endpoint with its URL and the state of its deployment right now."""
+    """Return an endpoint with its URL and the state of its deployments right now."""
+    from .supervisor import read_wanted
+
     endpoint = workspace.catalog.get_endpoint(name)
     deployments = [observe_deployment(workspace, name, str(item.name)) for item in workspace.catalog.list_deployments(name)]
-    port = next((item.port for item in deployments if item.port), None)
+    wanted = read_wanted(endpoint_folder(workspace, name))
+    port = wanted.port if wanted and deployments else None
     url = f"http://{HOST}:{port}" if port else None
+    # The worst that a caller may meet: of what has traffic, or of all where nothing has.
+    seen = [item for item in deployments if endpoint.traffic.get(str(item.name))] or deployments
+    worst = max(seen, key=lambda item: _STATES.index(str(item.state)), default=None)
     return endpoint.replace(
-        provisioning_state=deployments[0].provisioning_state if deployments else "Succeeded",
+        provisioning_state="Deleting" if wanted and wanted.is_deleted else worst.provisioning_state if worst else "Succeeded",
         scoring_uri=f"{url}/score" if url else None,
         openapi_uri=f"{url}/swagger.json" if url else None,
         kind="Managed",
         deployments=[str(item.name) for item in deployments],
-        state=deployments[0].state if deployments else "empty",
-        error=deployments[0].error if deployments else None,
+        state=worst.state if worst else "empty",
+        error=worst.error if worst else None,
     )
 
 
+_STATES = ("healthy", "starting", "unhealthy", "failed", "stopped")
+
+
 def observe_deployment(workspace: Workspace, endpoint_name: str, name: str) -> OnlineDeployment:
-    """Return a deployment with its process and what that process says of itself right now."""
+    """Return a deployment with its instances and what the supervisor says of them right now."""
     deployment = workspace.catalog.get_deployment(endpoint_name, name)
     process = workspace.catalog.get_process(endpoint_name, name)
     if process is None:
         return deployment.replace(state="stopped", error="It was never started.")
-    state, error = _state_of(process)
+    state, error, status = _state_of(workspace, endpoint_name, process)
+    pids = [item.pid for item in status.instances if item.is_ready] if status else []
     return deployment.replace(
         state=state,
         error=error,
-        provisioning_state=_PROVISIONING_STATES[state],
-        pid=process["pid"] if state in ("healthy", "starting") else None,
+        provisioning_state=_provisioning_state(workspace, deployment, state, status),
+        pid=pids[0] if pids and state in ("healthy", "starting") else None,
         port=process["port"],
+        notices=_notices_of(process["folder"]),
     )
 
 
-_PROVISIONING_STATES = {"healthy": "Succeeded", "stopped": "Succeeded", "starting": "Creating", "failed": "Failed"}
+def _notices_of(run: str) -> list[str] | None:
+    from .worker import read_plan
+
+    with suppress(FileNotFoundError):
+        return read_plan(run).notices or None
+    return None
 
 
-def _state_of(process: dict[str, Any]) -> tuple[str, str | None]:
-    from .compute import is_alive
-    from .worker import read_status
+def is_running(run: str) -> bool:
+    """Say whether a supervisor keeps a run, or an instance of it lives without one."""
+    return _has_supervisor(os.path.dirname(os.path.dirname(run))) or _lives(run)
 
-    is_running = is_alive(identity_of(process))  # asked before the status, which a dying worker writes last
-    status = read_status(process["folder"])
-    if status.state == "failed":
-        return "failed", status.error
-    if is_running:
-        return status.state, None
-    if status.state == "starting":
-        return "failed", "Its process ended while it was starting; its log may say why."
-    return "stopped", "Its process has ended; deploy it again. Its log may say why."
+
+def _provisioning_state(workspace: Workspace, deployment: OnlineDeployment, state: str, status: RunStatus | None) -> str:
+    """Return Azure's word: what is being done to it, or how that ended."""
+    from .supervisor import read_wanted
+
+    endpoint = str(deployment.endpoint_name)
+    wanted, process = read_wanted(endpoint_folder(workspace, endpoint)), _process_of(workspace, deployment)
+    named = wanted.deployments.get(str(deployment.name)) if wanted else None
+    if wanted is None or named is None:
+        return "Deleting"
+    if process and process["folder"] != os.path.join(endpoint_folder(workspace, endpoint), named):
+        return "Updating"
+    if state == "healthy" and status and status.was_ready and sum(item.is_ready for item in status.instances) != status.wanted:
+        return "Scaling"
+    return {"starting": "Creating", "failed": "Failed"}.get(state, "Succeeded")
+
+
+def _state_of(workspace: Workspace, endpoint: str, process: dict[str, Any]) -> tuple[str, str | None, RunStatus | None]:
+    from .supervisor import read_run_status
+
+    # Whether anything lives is asked before the status, which is written last.
+    lives = is_running(process["folder"])
+    status = read_run_status(process["folder"])
+    if status and status.state == "failed":
+        return "failed", status.error, status
+    if lives:
+        return (status.state, status.error, status) if status else ("starting", None, None)
+    return "stopped", f"Nothing of it runs any more; bring it back: modelreg online-endpoint start -n {endpoint}", status
+
+
+def count(workspace: Workspace, endpoint_name: str, name: str) -> DeploymentNumbers:
+    """Ask a deployment's instances how they do."""
+    from .entities.online import DeploymentNumbers
+    from .serving.handover import ask
+
+    process = workspace.catalog.get_process(endpoint_name, name)
+    if process is None:
+        return DeploymentNumbers()
+    state, _, status = _state_of(workspace, endpoint_name, process)
+    ready = [item for item in status.instances if item.is_ready] if status and state != "stopped" else []
+    folders = [os.path.join(process["folder"], item.name) for item in ready]
+    said = [stats for folder in folders if (stats := ask(folder, {"ask": "stats"}, timeout_seconds=ASK_SECONDS))]
+    sizes = [size for item in ready if (size := _memory_bytes(item.pid)) is not None]
+    return DeploymentNumbers(
+        state=state,
+        instances=len(ready),
+        restarts=status.restarts if status else 0,
+        requests=sum(stats["requests"] for stats in said),
+        errors=sum(stats["errors"] for stats in said),
+        requests_per_second=round(sum(stats["requests_per_second"] for stats in said), 3),
+        p50_ms=max((stats["p50_ms"] for stats in said if stats["p50_ms"] is not None), default=None),
+        p95_ms=max((stats["p95_ms"] for stats in said if stats["p95_ms"] is not None), default=None),
+        queue=sum(stats["waiting"] for stats in said),
+        memory_bytes=sum(sizes) if sizes else None,
+    )
+
+
+def _memory_bytes(pid: int) -> int | None:
+    """Return a process's proportional set size; None where the system does not tell. Source: proc_pid_smaps(5)"""
+    with suppress(OSError), open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as stream:
+        return next((int(line.split()[1]) << 10 for line in stream if line.startswith("Pss:")), None)
+    return None
 
 
 def read_log(workspace: Workspace, endpoint_name: str, name: str, lines: int) -> str:
@@ -370,7 +738,7 @@ def new_key() -> str:
 
 
 def read_keys(workspace: Workspace, name: str) -> dict[str, str]:
-    """Return ``{"primary": …, "secondary": …}``.
+    """Return ``{"primary": …, "secondary": …}``, or ``{"secret": …}`` where tokens are signed.
 
     Raises
     ------
@@ -387,22 +755,44 @@ def read_keys(workspace: Workspace, name: str) -> dict[str, str]:
     return keys
 
 
+def caller_key(workspace: Workspace, endpoint: OnlineEndpoint) -> str:
+    """Return what proves to an endpoint that the caller may call."""
+    keys = read_keys(workspace, str(endpoint.name))
+    return keys["primary"] if endpoint.auth_mode == "key" else str(make_token(keys["secret"], str(endpoint.name)).access_token)
+
+
+def make_token(secret: str, endpoint: str) -> EndpointKeys:
+    """Return a new token for an endpoint. With aad_token too: no directory is asked here, the endpoint's own secret signs."""
+    from .entities.online import EndpointKeys
+    from .serving import keys
+
+    token, ends = keys.make_token(secret, endpoint)
+    refresh = ends - keys.TOKEN_SECONDS + keys.REFRESH_SECONDS
+    return EndpointKeys(access_token=token, expiry_time_utc=ends, refresh_after_time_utc=refresh, token_type="AMLToken")
+
+
 def write_keys(workspace: Workspace, name: str, keys: dict[str, str]) -> None:
     """Write the keys for their owner only, all at once."""
     _write_json(_keys_path(workspace, name), keys)
 
 
+def write_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> None:
+    """Make the folder of an endpoint that has no deployment yet."""
+    from .supervisor import Wanted
+
+    wanted = Wanted(endpoint=str(endpoint.name), auth_mode=endpoint.auth_mode)
+    _write_json(os.path.join(endpoint_folder(workspace, str(endpoint.name)), "endpoint.json"), wanted.to_dict())
+
+
 def write_traffic(workspace: Workspace, endpoint: OnlineEndpoint) -> None:
-    """Tell the worker how much of the traffic is its own."""
-    _write_json(_traffic_path(workspace, str(endpoint.name)), {"traffic": endpoint.traffic})
+    """Tell the supervisor how the traffic is shared; instances follow as soon as it has looked."""
+    with _changing(workspace, str(endpoint.name)) as wanted:
+        wanted.traffic, wanted.mirror_traffic = endpoint.traffic, endpoint.mirror_traffic
+    _ask_to_look(workspace, str(endpoint.name))
 
 
 def _keys_path(workspace: Workspace, name: str) -> str:
     return os.path.join(endpoint_folder(workspace, name), "keys.json")
-
-
-def _traffic_path(workspace: Workspace, name: str) -> str:
-    return os.path.join(endpoint_folder(workspace, name), "endpoint.json")
 
 
 def _write_json(path: str, values: dict[str, Any]) -> None:

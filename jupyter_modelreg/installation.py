@@ -25,6 +25,8 @@ EXTRAS = {
     "postgres": ("psycopg", "sqlalchemy"),
     "s3": ("s3fs",),
     "fuse": ("mfusepy",),
+    "parquet": ("pyarrow",),
+    "environments": ("uv",),
 }
 
 

@@ -157,6 +157,7 @@ def register_object(
     metrics: dict[str, float] | None = None,
     lineage: Lineage | None = None,
     allow_pickle: bool = False,
+    training: object = None,
 ) -> Model:
     """Save a live object in the safest format known for it and register that as a new version.
 
@@ -168,6 +169,8 @@ def register_object(
         Numbers to compare versions by.
     allow_pickle
         Whether an object without a safe format may be pickled.
+    training
+        Rows it was trained on: up to two thousand of them, evenly taken, are kept with it for ``monitor drift``.
 
     Raises
     ------
@@ -190,6 +193,10 @@ def register_object(
         folder = os.path.join(scratch, "model")
         os.mkdir(folder)
         detection = flavors.save_object(value, folder, sample=sample, outputs=outputs, allow_pickle=allow_pickle)
+        if training is not None:
+            from .monitors import write_sample
+
+            write_sample(folder, training)
         with _imported(workspace, workspace.open_tree(LocalPath(path=folder))) as (manifest, pin):
             model = _from_flags(command).replace(path=_stored_path(manifest), type=detection.type)
             return _record(workspace, model, detection, manifest, pin, lineage or Lineage(), metrics or {})

@@ -1,7 +1,6 @@
 """Operations on online endpoints and deployments.
 
-An endpoint is a folder with keys and a URL; its deployment is one worker process that outlives whoever started it.
-This version serves one deployment an endpoint; shares of traffic come later.
+An endpoint is a folder with keys and a URL; a deployment is processes that outlive whoever started them.
 """
 
 from __future__ import annotations
@@ -9,8 +8,10 @@ from __future__ import annotations
 import os
 
 from . import hosting
-from .entities.online import CodeConfiguration, EndpointKeys, OnlineDeployment, OnlineEndpoint
-from .errors import Conflict, InvalidInput, NotFound, NotYet, Unavailable
+from .entities.online import MAX_DEPLOYMENTS, CodeConfiguration, EndpointKeys, OnlineDeployment, OnlineEndpoint
+from .environments import resolve_environment
+from .errors import Conflict, InvalidInput, NotFound, Refused
+from .records import fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         RegenerateOnlineEndpointKeys,
         ShowOnlineDeployment,
         ShowOnlineEndpoint,
+        StartOnlineEndpoint,
         UpdateOnlineDeployment,
         UpdateOnlineEndpoint,
     )
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 DEFAULT_DEPLOYMENT = "default"
+UNSEEN = {"instance_count", "scale_settings", "description", "tags", "properties"}  # what a deployment may change without a restart
+MAX_MIRROR = 50  # percent
 MUTABLE = ("description", "tags", "traffic", "mirror_traffic", "properties")
 
 
@@ -56,6 +60,7 @@ def create_endpoint(workspace: Workspace, command: CreateOnlineEndpoint) -> Onli
     Unavailable
         If the model's process does not start; its own words are in ``detail`` and in the log. Nothing remains.
     """
+    _check_exclusive(no_wait=command.no_wait, local=command.local)
     created = put_new_endpoint(workspace, _endpoint_described_by(command))
     if not command.model:
         return created
@@ -84,7 +89,7 @@ def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
     names = [str(item.name) for item in workspace.catalog.list_endpoints()]
     is_new = endpoint_name not in names
     deployment = OnlineDeployment(
-        name=DEFAULT_DEPLOYMENT if is_new else _only_deployment_name(workspace, endpoint_name),
+        name=DEFAULT_DEPLOYMENT if is_new else _main_deployment_name(workspace, endpoint_name),
         endpoint_name=endpoint_name,
         model=str(wanted),
         code_configuration=_code_of(command.code, command.scoring_script),
@@ -103,12 +108,11 @@ def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
 def put_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> OnlineEndpoint:
     """Record a new endpoint and make its keys."""
     name = check_name(endpoint.name, "endpoint")
-    if endpoint.auth_mode != "key":
-        raise NotYet(f'auth_mode "{endpoint.auth_mode}" comes in a later version; use "key".')
-    _check_traffic(endpoint.traffic, [])
+    _check_traffic(endpoint, [])
     created = workspace.catalog.create_endpoint(endpoint.replace(name=name), user=workspace.settings.user)
-    hosting.write_keys(workspace, name, {"primary": hosting.new_key(), "secondary": hosting.new_key()})
-    hosting.write_traffic(workspace, created)
+    names = ("primary", "secondary") if endpoint.auth_mode == "key" else ("secret",)
+    hosting.write_keys(workspace, name, {key: hosting.new_key() for key in names})
+    hosting.write_new_endpoint(workspace, created)
     return hosting.observe_endpoint(workspace, name)
 
 
@@ -118,8 +122,9 @@ def list_endpoints(workspace: Workspace, command: ListOnlineEndpoints) -> list[O
 
 
 def show_endpoint(workspace: Workspace, command: ShowOnlineEndpoint) -> OnlineEndpoint:
-    """Return one endpoint as it is observed now."""
-    return hosting.observe_endpoint(workspace, command.name)
+    """Return one endpoint as it is observed now, and how each of its deployments does."""
+    endpoint = hosting.observe_endpoint(workspace, command.name)
+    return endpoint.replace(numbers={name: hosting.count(workspace, command.name, name) for name in endpoint.deployments or []} or None)
 
 
 def update_endpoint(workspace: Workspace, command: UpdateOnlineEndpoint) -> OnlineEndpoint:
@@ -150,9 +155,7 @@ def change_endpoint(workspace: Workspace, endpoint: OnlineEndpoint, wanted: Onli
     """Write the mutable fields of an endpoint and tell its worker about the traffic."""
     name = str(endpoint.name)
     deployments = [str(item.name) for item in workspace.catalog.list_deployments(name)]
-    _check_traffic(wanted.traffic, deployments)
-    if wanted.mirror_traffic:
-        raise NotYet("mirror_traffic comes in a later version, with several deployments an endpoint.")
+    _check_traffic(wanted, deployments)
     changed = endpoint.replace(**{key: getattr(wanted, key) for key in MUTABLE})
     workspace.catalog.update_endpoint(changed, user=workspace.settings.user)
     hosting.write_traffic(workspace, changed)
@@ -168,23 +171,48 @@ def delete_endpoint(workspace: Workspace, command: DeleteOnlineEndpoint) -> Dele
     return Deleted(names=[command.name])
 
 
-def get_keys(workspace: Workspace, command: GetOnlineEndpointCredentials) -> EndpointKeys:
-    """Return an endpoint's keys."""
+def start_endpoint(workspace: Workspace, command: StartOnlineEndpoint) -> OnlineEndpoint:
+    """Bring a stopped endpoint back at its port, and try again what failed in it.
+
+    Raises
+    ------
+    Unavailable
+        If its port is in use.
+    """
     workspace.catalog.get_endpoint(command.name)
+    hosting.start_endpoint(workspace, command.name)
+    return hosting.observe_endpoint(workspace, command.name)
+
+
+def get_keys(workspace: Workspace, command: GetOnlineEndpointCredentials) -> EndpointKeys:
+    """Return an endpoint's keys; a token that ends in an hour where its auth_mode is aml_token or aad_token."""
+    endpoint = workspace.catalog.get_endpoint(command.name)
     keys = hosting.read_keys(workspace, command.name)
+    if endpoint.auth_mode != "key":
+        return hosting.make_token(keys["secret"], command.name)
     return EndpointKeys(primary_key=keys["primary"], secondary_key=keys["secondary"])
 
 
 def regenerate_keys(workspace: Workspace, command: RegenerateOnlineEndpointKeys) -> EndpointKeys:
-    """Replace one key; the worker refuses the old one from its next request on."""
-    workspace.catalog.get_endpoint(command.name)
+    """Replace one key; the old one is refused within a second.
+
+    Raises
+    ------
+    InvalidInput
+        If the endpoint has no keys.
+    """
+    endpoint = workspace.catalog.get_endpoint(command.name)
+    if endpoint.auth_mode != "key":
+        raise InvalidInput(
+            f'Endpoint "{endpoint.name}" has no keys: its auth_mode is {endpoint.auth_mode}, whose tokens end by themselves.'
+        )
     keys = {**hosting.read_keys(workspace, command.name), command.key_type: hosting.new_key()}
     hosting.write_keys(workspace, command.name, keys)
     return EndpointKeys(primary_key=keys["primary"], secondary_key=keys["secondary"])
 
 
 def invoke_endpoint(workspace: Workspace, command: InvokeOnlineEndpoint) -> Invocation:
-    """Send a JSON body to an endpoint's ``/score`` and return the answer.
+    """Send a JSON body to an endpoint's ``/score`` and return the answer; a stopped endpoint is started first.
 
     Raises
     ------
@@ -197,13 +225,15 @@ def invoke_endpoint(workspace: Workspace, command: InvokeOnlineEndpoint) -> Invo
     """
     from .serving.client import call
 
-    endpoint = hosting.observe_endpoint(workspace, command.name)
-    _check_can_answer(endpoint, command.deployment_name)
     body = _request_body(command)
+    endpoint = hosting.observe_endpoint(workspace, command.name)
+    _check_deployment(endpoint, command.deployment_name)
     # An endpoint called with --local shares no traffic out. Source: azure-ai-ml, local endpoints.
     deployment = command.deployment_name or (next(iter(endpoint.deployments or []), None) if command.local else None)
+    # Who sits at the port is known before the key is sent there.
+    hosting.ready_to_call(workspace, endpoint, deployment)
     headers = {"azureml-model-deployment": deployment} if deployment else {}
-    return call(str(endpoint.scoring_uri), body, hosting.read_keys(workspace, command.name)["primary"], headers)
+    return call(str(endpoint.scoring_uri), body, hosting.caller_key(workspace, endpoint), headers)
 
 
 # --- deployments --------------------------------------------------------------------------------------------------
@@ -218,23 +248,27 @@ def create_deployment(workspace: Workspace, command: CreateOnlineDeployment) -> 
         If the endpoint or the model does not exist.
     InvalidInput
         If the scoring script lacks ``run()``.
-    NotYet
-        If the endpoint has another deployment.
+    Conflict
+        If the endpoint has 20 others, or the deployment is being started already.
     Unavailable
         If the process does not start; its own words are in ``detail`` and in the log.
     """
     from .entities.loading import load_entity
 
+    _check_exclusive(no_wait=command.no_wait, local=command.local)
     entity = load_entity(OnlineDeployment, command.file or {}, overrides=command.set)
     flags = {"name": command.name, "endpoint_name": command.endpoint_name, "model": command.model}
+    deployment = entity.replace(
+        **{key: value for key, value in flags.items() if value},
+        code_configuration=_code_of(command.code, command.scoring_script) or entity.code_configuration,
+    )
+    # Source: Azure ML's local endpoints have one deployment and no shares, so its scripts give it none.
+    is_alone = command.local and _is_only(workspace, deployment)
     return put_deployment(
         workspace,
-        entity.replace(
-            **{key: value for key, value in flags.items() if value},
-            code_configuration=_code_of(command.code, command.scoring_script) or entity.code_configuration,
-        ),
+        deployment,
         port=command.port,
-        has_all_traffic=command.all_traffic,
+        has_all_traffic=command.all_traffic or is_alone,
         trust=command.trust,
         no_wait=command.no_wait,
         is_script_checked=not command.skip_script_validation,
@@ -242,9 +276,10 @@ def create_deployment(workspace: Workspace, command: CreateOnlineDeployment) -> 
 
 
 def update_deployment(workspace: Workspace, command: UpdateOnlineDeployment) -> OnlineDeployment:
-    """Replace a deployment by a changed one; see :func:`create_deployment`."""
+    """Replace a deployment by a changed one; see :func:`create_deployment`. One that only grows or shrinks is not replaced."""
     from .entities.loading import apply_update, load_entity
 
+    _check_exclusive(no_wait=command.no_wait, local=command.local)
     if command.file:
         entity = load_entity(OnlineDeployment, command.file, overrides=command.set)
         entity = entity.replace(name=command.name or entity.name, endpoint_name=command.endpoint_name or entity.endpoint_name)
@@ -253,6 +288,9 @@ def update_deployment(workspace: Workspace, command: UpdateOnlineDeployment) -> 
         current = workspace.catalog.get_deployment(_needed(command.endpoint_name, "--endpoint-name/-e"), _needed(command.name, "--name/-n"))
         values = apply_update(current.to_dict(), set=command.set, add=command.add, remove=command.remove, force_string=command.force_string)
         entity = load_entity(OnlineDeployment, values)
+        if _is_rescaled(workspace, current, entity):
+            hosting.rescale(workspace, entity)
+            return hosting.observe_deployment(workspace, str(entity.endpoint_name), str(entity.name))
         # Code that is not named anew stays what it is, whatever became of the folder it came from.
         code_folder = hosting.deployed_code(workspace, current) if entity.code_configuration == current.code_configuration else None
     return put_deployment(
@@ -263,6 +301,13 @@ def update_deployment(workspace: Workspace, command: UpdateOnlineDeployment) -> 
         is_script_checked=not command.skip_script_validation,
         code_folder=code_folder,
     )
+
+
+def _is_rescaled(workspace: Workspace, before: OnlineDeployment, after: OnlineDeployment) -> bool:
+    """Say whether a deployment that runs changes only in what its instances do not see."""
+    changed = {item.name for item in fields(after) if not item.is_read_only and getattr(before, item.name) != getattr(after, item.name)}
+    state = hosting.observe_deployment(workspace, str(before.endpoint_name), str(before.name)).state
+    return bool(changed) and changed <= UNSEEN and state == "healthy"
 
 
 def put_deployment(
@@ -280,12 +325,14 @@ def put_deployment(
     name = check_name(deployment.name, "deployment")
     endpoint = workspace.catalog.get_endpoint(_needed(deployment.endpoint_name, "--endpoint-name/-e"))
     others = [str(item.name) for item in workspace.catalog.list_deployments(str(endpoint.name)) if item.name != name]
-    if others:
-        raise NotYet(f'Endpoint "{endpoint.name}" has the deployment "{others[0]}"; a second one beside it comes in a later version.')
+    if len(others) >= MAX_DEPLOYMENTS:
+        raise Conflict(f'Endpoint "{endpoint.name}" has {len(others)} deployments already; delete one first.')
     model = _resolve_model(workspace, deployment.model)
+    _check_archived(model)
+    resolved = {"model": f"azureml:{model.name}:{model.version}", "environment": resolve_environment(workspace, deployment.environment)}
     hosting.start(
         workspace,
-        deployment.replace(name=name, endpoint_name=endpoint.name, model=f"azureml:{model.name}:{model.version}"),
+        deployment.replace(name=name, endpoint_name=endpoint.name, **resolved),
         model,
         port=port,
         trust=trust,
@@ -295,7 +342,8 @@ def put_deployment(
     )
     if has_all_traffic:
         endpoint = workspace.catalog.get_endpoint(str(endpoint.name))  # it may have changed while the model loaded
-        change_endpoint(workspace, endpoint, endpoint.replace(traffic={name: 100}))
+        mirrored = {key: share for key, share in endpoint.mirror_traffic.items() if key != name}
+        change_endpoint(workspace, endpoint, endpoint.replace(traffic={name: 100}, mirror_traffic=mirrored))
     return hosting.observe_deployment(workspace, str(endpoint.name), name)
 
 
@@ -307,8 +355,9 @@ def list_deployments(workspace: Workspace, command: ListOnlineDeployments) -> li
 
 
 def show_deployment(workspace: Workspace, command: ShowOnlineDeployment) -> OnlineDeployment:
-    """Return one deployment as it is observed now."""
-    return hosting.observe_deployment(workspace, command.endpoint_name, command.name)
+    """Return one deployment as it is observed now, and how it does."""
+    deployment = hosting.observe_deployment(workspace, command.endpoint_name, command.name)
+    return deployment.replace(numbers=hosting.count(workspace, command.endpoint_name, command.name))
 
 
 def get_logs(workspace: Workspace, command: GetOnlineDeploymentLogs) -> LogText:
@@ -340,7 +389,24 @@ def delete_deployment(workspace: Workspace, command: DeleteOnlineDeployment) -> 
             f"set it to 0 first: modelreg online-endpoint update -n {command.endpoint_name} --traffic {command.name}=0"
         )
     hosting.remove_deployment(workspace, command.endpoint_name, command.name)
+    _forget_shares(workspace, command.endpoint_name, command.name)
     return Deleted(names=[f"{command.endpoint_name}/{command.name}"])
+
+
+def _is_only(workspace: Workspace, deployment: OnlineDeployment) -> bool:
+    return all(item.name == deployment.name for item in workspace.catalog.list_deployments(str(deployment.endpoint_name)))
+
+
+def _check_exclusive(*, no_wait: bool, local: bool) -> None:
+    if no_wait and local:
+        raise InvalidInput("no_wait and local are mutually exclusive.", key="no_wait")
+
+
+def _forget_shares(workspace: Workspace, endpoint_name: str, name: str) -> None:
+    endpoint = workspace.catalog.get_endpoint(endpoint_name)
+    if name in endpoint.traffic or name in endpoint.mirror_traffic:
+        shares = {key: {k: v for k, v in getattr(endpoint, key).items() if k != name} for key in ("traffic", "mirror_traffic")}
+        change_endpoint(workspace, endpoint, endpoint.replace(**shares))
 
 
 # --- steps --------------------------------------------------------------------------------------------------------
@@ -383,14 +449,31 @@ def parse_traffic(text: str) -> dict[str, int]:
     return shares
 
 
-def _check_traffic(traffic: dict[str, int], deployments: list[str]) -> None:
-    if sum(traffic.values()) > 100:
-        raise InvalidInput(f"Traffic rule percentages must sum to less than or equal to 100%, not {sum(traffic.values())}.", key="traffic")
-    for name, share in traffic.items():
-        if name not in deployments:
-            raise NotFound(f'There is no deployment "{name}"; the endpoint has {", ".join(deployments) or "none"}.')
-        if share not in (0, 100):
-            raise NotYet(f"{name}={share}: shares other than 0 and 100 come in a later version, with several deployments an endpoint.")
+def _check_traffic(endpoint: OnlineEndpoint, deployments: list[str]) -> None:
+    """Check shares of the traffic and of the copies. Source: Azure ML, "Safe rollout for online endpoints"."""
+    if sum(endpoint.traffic.values()) > 100:
+        total = sum(endpoint.traffic.values())
+        raise InvalidInput(f"Traffic rule percentages must sum to less than or equal to 100%, not {total}.", key="traffic")
+    for key, shares in (("traffic", endpoint.traffic), ("mirror_traffic", endpoint.mirror_traffic)):
+        for name, share in shares.items():
+            if name not in deployments:
+                raise NotFound(f'There is no deployment "{name}"; the endpoint has {", ".join(deployments) or "none"}.')
+            if not 0 <= share <= 100:
+                raise InvalidInput(f"{name}={share}: a share is a whole number from 0 to 100.", key=key)
+    _check_mirror({name: share for name, share in endpoint.mirror_traffic.items() if share}, endpoint.traffic)
+
+
+def _check_mirror(mirror: dict[str, int], traffic: dict[str, int]) -> None:
+    if len(mirror) > 1:
+        raise InvalidInput(f"Traffic is mirrored to one deployment at most, not to {', '.join(mirror)}.", key="mirror_traffic")
+    for name, share in mirror.items():
+        if share > MAX_MIRROR:
+            raise InvalidInput(f"{name}={share}: at most {MAX_MIRROR} % of the traffic is mirrored.", key="mirror_traffic")
+        if traffic.get(name):
+            raise InvalidInput(
+                f'"{name}" answers {traffic[name]} % of the traffic; only a deployment that answers none is mirrored to.',
+                key="mirror_traffic",
+            )
 
 
 def _endpoint_described_by(command: CreateOnlineEndpoint) -> OnlineEndpoint:
@@ -408,9 +491,11 @@ def _endpoint_name_for(model_name: str) -> str:
     return check_name(text[:32].strip("-"), "endpoint")
 
 
-def _only_deployment_name(workspace: Workspace, endpoint_name: str) -> str:
+def _main_deployment_name(workspace: Workspace, endpoint_name: str) -> str:
+    """Return the deployment with the most traffic; the first where none has any."""
+    traffic = workspace.catalog.get_endpoint(endpoint_name).traffic
     names = [str(item.name) for item in workspace.catalog.list_deployments(endpoint_name)]
-    return names[0] if names else DEFAULT_DEPLOYMENT
+    return max(names, key=lambda name: traffic.get(name, 0), default=DEFAULT_DEPLOYMENT)
 
 
 def _code_of(code: str | None, script: str | None) -> CodeConfiguration | None:
@@ -438,14 +523,20 @@ def _resolve_model(workspace: Workspace, model: str | Model | None) -> Model:
     return register_model(workspace, ModelEntity(path=str(reference)))
 
 
-def _check_can_answer(endpoint: OnlineEndpoint, deployment_name: str | None) -> None:
+def _check_archived(model: Model) -> None:
+    if model.is_archived:
+        raise Refused(
+            f"{model.name}:{model.version} is archived, so it is not deployed; "
+            f"take it back first: modelreg model restore -n {model.name} -v {model.version}"
+        )
+
+
+def _check_deployment(endpoint: OnlineEndpoint, name: str | None) -> None:
     names = endpoint.deployments or []
     if not names:
         raise NotFound(f'No deployment exists for this endpoint: "{endpoint.name}".')
-    if deployment_name and deployment_name not in names:
-        raise NotFound(f"Deployment name {deployment_name} not found for this endpoint; it has {', '.join(names)}.")
-    if endpoint.state in ("failed", "stopped"):
-        raise Unavailable(f'Endpoint "{endpoint.name}" has {endpoint.state}: {endpoint.error}')
+    if name and name not in names:
+        raise NotFound(f"Deployment name {name} not found for this endpoint; it has {', '.join(names)}.")
 
 
 def _request_body(command: InvokeOnlineEndpoint) -> bytes:

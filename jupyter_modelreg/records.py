@@ -90,6 +90,7 @@ class Record:
     """
 
     _fields: dict[str, Field] = {}
+    _misplaced: dict[str, str] = {}  # keys that belong elsewhere, and what to say of them
     _shared: dict[str, object] = {}
     _copied: dict[str, Field] = {}
     _required: set[str] = set()
@@ -209,6 +210,8 @@ def from_dict(record: type[T], values: Mapping[str, Any], *, where: str = "", dr
         path = f"{where}.{key}" if where else str(key)
         if key == "$schema":
             continue
+        if key in record._misplaced:
+            raise InvalidInput(record._misplaced[key].format(key=key), key=path)
         if key not in by_key:
             known = [item.key for item in by_key.values() if not item.is_read_only]
             raise InvalidInput(f'Unknown key "{key}".{nearest(str(key), known)} Known: {", ".join(known)}.', key=path)

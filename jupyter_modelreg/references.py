@@ -83,6 +83,21 @@ class RegistryModel(Reference):
         return f"azureml://registries/{self.registry}/models/{self.name}/{end}"
 
 
+class EnvironmentName(Reference):
+    """``azureml:<name>:<version>`` or ``azureml:<name>@<label>`` of an environment; with a registry, the long form."""
+
+    name: str
+    version: str | None = None
+    label: str | None = None
+    registry: str | None = None
+
+    def __str__(self) -> str:
+        if self.registry:
+            end = f"versions/{self.version}" if self.version else f"labels/{self.label or LATEST}"
+            return f"azureml://registries/{self.registry}/environments/{self.name}/{end}"
+        return f"azureml:{self.name}" + (f":{self.version}" if self.version else f"@{self.label}" if self.label else "")
+
+
 class WebAddress(Reference):
     """``https://…``, ``wasbs://…``, ``abfss://…``, ``adl://…`` and Azure's internal ``azureml://feeds/…``."""
 
@@ -108,6 +123,13 @@ _TEMPLATES: tuple[tuple[str, type[Reference]], ...] = (
     ("models/<name>/labels/<label>", RegisteredModel),
     ("registries/<registry>/models/<name>/versions/<version>", RegistryModel),
     ("registries/<registry>/models/<name>/labels/<label>", RegistryModel),
+)
+_ENVIRONMENTS = (
+    "registries/<registry>/environments/<name>/versions/<version>",
+    "registries/<registry>/environments/<name>/labels/<label>",
+    "registries/<registry>/environments/<name>",
+    "locations/<l>/workspaces/<w>/environments/<name>/versions/<version>",
+    "subscriptions/<s>/resourcegroups/<g>/providers/microsoft.machinelearningservices/workspaces/<w>/environments/<name>/versions/<version>",
 )
 _ARM = "subscriptions/<s>/resourcegroups/<g>/providers/microsoft.machinelearningservices/workspaces/<w>/models/<name>/versions/<version>"
 
@@ -148,6 +170,29 @@ def parse_model_name(text: str) -> tuple[str, str | None, str | None]:
     if not isinstance(reference, RegisteredModel):
         raise InvalidReference(f'"{text}" names no registered model; write NAME, NAME:VERSION or NAME@LABEL.', key="name")
     return reference.name, reference.version, reference.label
+
+
+def parse_environment_name(text: str) -> EnvironmentName:
+    """Parse what names an environment: ``env``, ``env:3``, ``env@latest``, their ``azureml:`` forms, one of a registry, a resource id.
+
+    Raises
+    ------
+    InvalidReference
+        If the text is none of these.
+    """
+    form = "azureml:NAME:VERSION, azureml:NAME@LABEL or azureml://registries/REGISTRY/environments/NAME/labels/latest"
+    rest = text.strip()
+    if rest.lower().startswith("azureml:"):
+        rest = rest[len("azureml:") :]
+    for template in _ENVIRONMENTS if rest.startswith("/") else ():
+        found = _match(template, rest.strip("/"))
+        if found:
+            named = _registered(text, form, found["name"], version=found.get("version"), label=found.get("label"))
+            return EnvironmentName(name=named.name, version=named.version, label=named.label, registry=found.get("registry"))
+    if "/" in rest or not rest:
+        raise InvalidReference(f'"{text}" names no environment; write {form}.', key="environment")
+    named = _parse_short(text, rest)
+    return EnvironmentName(name=named.name, version=named.version, label=named.label)
 
 
 def _is_plain_path(text: str) -> bool:

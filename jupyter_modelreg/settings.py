@@ -48,6 +48,11 @@ class Settings(Record):
     mount_limit: str = field(
         default="1 GB", help="Size up to which a version that lies elsewhere is downloaded when a path to it is asked for."
     )
+    environments: str = field(
+        default="make",
+        choices=("make", "kernel"),
+        help="What a deployment with an environment runs in: make installs it with uv, kernel takes the Python that modelreg itself runs in.",
+    )
     network_catalog: str = field(
         default="refuse",
         choices=("refuse", "allow"),

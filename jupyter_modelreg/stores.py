@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 
 from .entities.answers import Cleaned, Damage, StoreStats, Verification
 from .errors import Corrupted, InvalidInput, ModelRegistryError, NotFound, Unavailable
+from .folders import used_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,31 +64,11 @@ def show_stats(workspace: Workspace, command: ShowStoreStats) -> StoreStats:
         disk_bytes=sum(blobs.values()) if "://" in settings.store else used_bytes(settings.store),
         saved_bytes=logical - sum(live.values()),
         repeated_bytes=max(0, sum(live.values()) - count_bytes(store, manifests.values())),
-        garbage_bytes=sum(item.size_bytes for item in store.garbage(set(manifests), grace_seconds=GRACE_SECONDS)),
+        garbage_bytes=sum(item.size_bytes for item in store.garbage(workspace.catalog.live_digests(), grace_seconds=GRACE_SECONDS)),
         cache_bytes=used_bytes(os.path.join(workspace.home, "caches")),
         cache_limit_bytes=parse_size(settings.cache_limit) if "://" in settings.store else None,
         quota_bytes=parse_size(settings.quota) if settings.quota else None,
     )
-
-
-def used_bytes(folder: str) -> int:
-    """Return what a folder takes on disk, as `du` counts: links once, holes not at all."""
-    seen: dict[tuple[int, int], int] = {}
-    waiting = [folder]
-    while waiting:
-        try:
-            entries = list(os.scandir(waiting.pop()))
-        except (FileNotFoundError, NotADirectoryError):  # gone meanwhile
-            continue
-        for entry in entries:
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            seen[status.st_dev, status.st_ino] = status.st_blocks * 512
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(entry.path)
-    return sum(seen.values())
 
 
 # --- whether it is sound ------------------------------------------------------------------------------------------------
@@ -144,7 +125,8 @@ class _Inspection:
 
         self._catalog, self._store, self._share, self._progress = workspace.catalog, workspace.store, share, workspace.progress
         self._far, self._place = far, hide_password(workspace.settings.catalog)
-        self.references = {reference: (digest, size) for reference, digest, size in self._catalog.kept_versions()}
+        kept = [*self._catalog.kept_versions(), *self._catalog.kept_contexts()]
+        self.references = {reference: (digest, size) for reference, digest, size in kept}
         self._users: dict[str, list[str]] = {}  # digest -> references
         for reference, (digest, _) in self.references.items():
             self._users.setdefault(digest, []).append(reference)
@@ -288,7 +270,7 @@ def _store_at(place: str) -> str:
 
 def _mend(workspace: Workspace, damages: list[Damage], sources: list[Store]) -> None:
     """Register again, from the first source that has it, the content of every version that is touched."""
-    kept = {reference: digest for reference, digest, _ in workspace.catalog.kept_versions()}
+    kept = {reference: digest for reference, digest, _ in [*workspace.catalog.kept_versions(), *workspace.catalog.kept_contexts()]}
     for digest in dict.fromkeys(kept[reference] for damage in damages if damage.kind in _MENDED for reference in damage.versions):
         for source in sources:
             with suppress(ModelRegistryError):  # it has not got it either, or not whole
@@ -339,7 +321,7 @@ class _Plan:
         self._catalog, self._store, self._progress = workspace.catalog, workspace.store, workspace.progress
         self._place = workspace.settings.catalog
         grace_seconds = parse_duration(grace)
-        self._since, live = self._catalog.last_version(), self._catalog.live_digests()
+        self._since, live = self._catalog.last_rows(), self._catalog.live_digests()
         for digest in live:
             self._check(digest)
         self.garbage: list[Garbage] = list(self._store.garbage(live, grace_seconds=grace_seconds))
@@ -418,7 +400,7 @@ def freed_text(answer: Cleaned) -> str:
     return f"{size_text(answer.size_bytes)} of {', '.join(parts)}" if parts else ""
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, key: str = "grace") -> float:
     """Return a time in seconds: ``90s``, ``30m``, ``24h``, ``7d``; a bare number is seconds.
 
     Raises
@@ -429,5 +411,5 @@ def parse_duration(text: str) -> float:
     number = text.strip().rstrip("smhd")
     unit = text.strip()[len(number) :]
     if not number.isascii() or not number.replace(".", "", 1).isdigit() or unit not in _SECONDS:
-        raise InvalidInput(f'"{text[:40]}" is no time; write 30m, 24h or 7d.', key="grace")
+        raise InvalidInput(f'"{text[:40]}" is no time; write 30m, 24h or 7d.', key=key)
     return float(number) * _SECONDS[unit]

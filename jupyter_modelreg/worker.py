@@ -1,8 +1,10 @@
-"""The process of one deployment: ``python -m jupyter_modelreg.worker FOLDER FD``.
+"""The process of one instance of a deployment: ``python -m jupyter_modelreg.worker FOLDER FD``.
 
-It reads ``worker.json``, loads the model or the scoring script, says in ``status.json`` how that went, and only then
-accepts from the listening socket it was given. Who starts it has audited the files that it loads. Operations import
-this module to start one; what a worker needs is imported in it.
+It reads the run's ``worker.json``, loads the model or the scoring script, says in its own ``status.json`` how that went,
+and takes requests: frames from other instances at once, and connections from the listening socket it was given when the
+supervisor tells it to. Model and script have the main thread, since some libraries want it; all else runs in a second one.
+Who starts it has audited the files that it loads. Operations import this module to start one; what a worker needs is
+imported in it.
 """
 
 from __future__ import annotations
@@ -12,23 +14,34 @@ import os
 import sys
 import time
 
+from .entities.collection import DataCollector
 from .entities.model import Signature
-from .entities.online import OnlineRequestSettings
+from .entities.online import OnlineRequestSettings, ProbeSettings
 from .errors import ModelRegistryError
+from .processes import boot_id
 from .records import Record, field, from_dict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Mapping
     from socket import socket
     from typing import Any
 
     from .compute import ProcessIdentity
+    from .serving.calls import ServedModel
+    from .serving.collection import Collector
+    from .serving.handover import Visitor
 
+CLOSE_SECONDS = 1.0  # so long collected rows may take to be written at the end
 DRAIN_SECONDS = 8.0  # less than the grace that who stops it allows
 FAILED_EXIT = 3  # Source: azureml-inference-server-http exits so when init() fails.
 SHOWN_LINES = 30
 MAX_TAIL_BYTES = 8 << 20
+LOOK_SECONDS = 0.5
+ALONE_SECONDS = 2.0  # so long an instance does without a supervisor before it starts one
+STEP_SECONDS = 0.3  # later for each further instance, so that one of them is usually enough
+AGAIN_SECONDS = 5.0
+SUPERVISOR = "supervisor"
 
 
 class WorkerPlan(Record):
@@ -40,15 +53,25 @@ class WorkerPlan(Record):
     model_dir: str = field(help="Folder that holds the model's root: AZUREML_MODEL_DIR.")
     model_path: str = field(help="The model's root itself.")
     keys_path: str
-    endpoint_path: str
+    routes_path: str = field(help="Written by the supervisor, read by the router.")
+    endpoint_folder: str | None = field(default=None, help="Where its supervisor lives; without one it accepts at once and stays alone.")
     flavor: str | None = None
     signature: Signature | None = None
     input_example: Any = None
     code_folder: str | None = None
     scoring_script: str | None = None
     request_settings: OnlineRequestSettings | None = None
+    data_collector: DataCollector | None = None
+    datastore: str = field(default="", help="Where the default datastore's files lie: what is collected goes there.")
+    environment_variables: dict[str, str] = {}
+    python: str | None = field(default=None, help="Interpreter of its environment; this one when left out.")
+    python_path: list[str] = field(default=[], help="Where that interpreter finds what the worker itself needs.")
+    supervisor_python: str | None = field(default=None, help="Interpreter that runs a supervisor, which no environment has to hold.")
+    instances: int = field(default=1, help="How many share this machine's cores.")
+    start_seconds: float = field(default=310.0, help="So long it may take until it is ready.")
+    liveness_probe: ProbeSettings | None = None
     is_trusted: bool = False
-    unused: list[str] = field(default=[], help="Keys of the deployment that mean nothing on this machine, for the log.")
+    notices: list[str] = field(default=[], help="What is otherwise here than in the cloud, for the log.")
 
 
 class WorkerStatus(Record):
@@ -63,22 +86,46 @@ class WorkerStatus(Record):
 # --- for operations -------------------------------------------------------------------------------------------------
 
 
-def start_worker(folder: str, plan: WorkerPlan, listener: socket, environment_variables: dict[str, str]) -> ProcessIdentity:
-    """Start the process for a plan; the bound socket is passed on and may be closed here."""
-    from .compute import start_process
+def start_worker(folder: str, plan: WorkerPlan, listener: socket, environment: Mapping[str, str] | None = None) -> ProcessIdentity:
+    """Start a process for the plan of the run in which `folder` lies; the bound socket is passed on and may be closed here.
 
-    _write_json(os.path.join(folder, "worker.json"), plan.to_dict())
-    _write_json(os.path.join(folder, "status.json"), WorkerStatus().to_dict())
+    Raises
+    ------
+    Unavailable
+        If the folder, the log or the interpreter cannot be used.
+    """
+    from .compute import new_token, start_process
+    from .pythons import PythonEnvironment
+
+    python = PythonEnvironment(python=plan.python or sys.executable, path=plan.python_path)
+    token = new_token()
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    # Noted before it starts, so that whoever is killed in between leaves a worker that can be found.
+    _write_json(os.path.join(folder, "process.json"), {"host": "", "pid": 0, "start_time": "", "boot_id": boot_id(), "token": token})
     identity = start_process(
-        [sys.executable, "-P", "-m", "jupyter_modelreg.worker", folder, str(listener.fileno())],
+        [*python.command("jupyter_modelreg.worker"), folder, str(listener.fileno())],
         folder=folder,
-        log_path=os.path.join(folder, "log.txt"),
-        env={**_own_environment(), **_contract(plan), **environment_variables},
+        log_path=os.path.join(os.path.dirname(folder), "log.txt"),
+        env={
+            **python.variables({**(own_environment() if environment is None else environment), **_contract(plan)}),
+            **plan.environment_variables,
+        },
         pass_fds=[listener.fileno()],
+        token=token,
     )
-    # Beside the record in the catalog, for a starter that is killed before it writes one.
     _write_json(os.path.join(folder, "process.json"), identity.to_dict())
     return identity
+
+
+def write_plan(run: str, plan: WorkerPlan) -> None:
+    """Write what the instances of a run shall do."""
+    _write_json(os.path.join(run, "worker.json"), plan.to_dict())
+
+
+def read_plan(run: str) -> WorkerPlan:
+    """Return what the instances of a run shall do."""
+    with open(os.path.join(run, "worker.json"), encoding="utf-8") as stream:
+        return from_dict(WorkerPlan, json.load(stream))
 
 
 def read_identity(folder: str) -> ProcessIdentity | None:
@@ -90,22 +137,6 @@ def read_identity(folder: str) -> ProcessIdentity | None:
             return from_dict(ProcessIdentity, json.load(stream))
     except FileNotFoundError:
         return None
-
-
-def wait_until_ready(folder: str, identity: ProcessIdentity, timeout_seconds: float) -> WorkerStatus:
-    """Wait until a worker is healthy or has failed; one that vanished or takes too long has failed."""
-    from .compute import is_alive
-
-    deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline:
-        lives = is_alive(identity)  # asked before the status, which a dying worker writes last
-        status = read_status(folder)
-        if status.state != "starting":
-            return status
-        if not lives:
-            return _give_up(folder, "its process ended without a word; the log's end follows")
-        time.sleep(0.02)
-    return _give_up(folder, f"it was not ready after {timeout_seconds:.0f} seconds; the log's end follows")
 
 
 def read_status(folder: str) -> WorkerStatus:
@@ -132,28 +163,22 @@ def read_log(folder: str, lines: int = SHOWN_LINES) -> str:
     return b"".join(found.splitlines(keepends=True)[-lines:]).decode(errors="replace")
 
 
-def _give_up(folder: str, error: str) -> WorkerStatus:
-    status = WorkerStatus(state="failed", error=error, traceback=read_log(folder))
-    if os.path.isdir(folder):  # else it was deleted while it was starting
-        _write_json(os.path.join(folder, "status.json"), status.to_dict())
-    return status
-
-
-def _own_environment() -> dict[str, str]:
-    """Return the starter's environment without what belongs to its kernel or Jupyter server, their tokens above all."""
+def own_environment() -> dict[str, str]:
+    """Return this process's environment without what belongs to its kernel or Jupyter server, their tokens above all."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("JPY_", "JUPYTER", "KERNEL_", "MPLBACKEND"))}
 
 
 def _contract(plan: WorkerPlan) -> dict[str, str]:
     """Environment that a scoring script may rely on. Source: azureml-inference-server-http; Azure ML, AZUREML_MODEL_DIR."""
-    threads = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = str(max(1, cores // plan.instances))
     return {
         "AZUREML_MODEL_DIR": plan.model_dir,
         "MLFLOW_MODEL_FOLDER": os.path.basename(plan.model_path),
         "PYTHONUNBUFFERED": "1",
         **({"AML_APP_ROOT": plan.code_folder} if plan.code_folder else {}),
         **({"AZUREML_ENTRY_SCRIPT": plan.scoring_script} if plan.scoring_script else {}),
-        **{name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")},
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads),
     }
 
 
@@ -169,77 +194,228 @@ def _write_json(path: str, values: dict[str, Any]) -> None:
 
 def main(folder: str, fd: int) -> int:
     """Load, listen, serve until asked to end; return the exit code."""
-    import asyncio
     import logging
-    from concurrent.futures import ThreadPoolExecutor
 
-    from .serving import app, handover, http  # noqa: F401 - before the script's folder, which may hide their imports
+    from .serving import app, frames, handover, http, model_thread, routing  # noqa: F401 - before the script's folder, which may hide their imports
 
     os.set_inheritable(fd, False)  # what a script starts shall not hold the port
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    start = time.perf_counter()
-    with open(os.path.join(folder, "worker.json"), encoding="utf-8") as stream:
-        plan = from_dict(WorkerPlan, json.load(stream))
+    plan = read_plan(os.path.dirname(folder))
     print(f"Deployment {plan.endpoint}/{plan.deployment} loads {plan.model}", flush=True)
-    if plan.unused:
-        print(f"Of no effect on this machine: {', '.join(plan.unused)}", flush=True)
-    model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-    try:
-        loaded = model_thread.submit(_load, plan).result()
-    except BaseException as error:  # a script may raise anything, even SystemExit
-        return _fail(folder, plan, error)
-    asyncio.run(_serve(folder, plan, fd, model_thread, loaded, start))
-    print("Ended as asked.", flush=True)
-    return 0
+    for notice in plan.notices:
+        print(notice, flush=True)
+    return Worker(folder, plan, fd).run()
 
 
-def _load(plan: WorkerPlan) -> dict[str, Any]:
+def _load(plan: WorkerPlan) -> list[ServedModel]:
+    from .serving.calls import ServedModel
+
+    name, _, version = plan.model.rpartition(":")
+    about = {"version": version, "signature": plan.signature, "input_example": plan.input_example}
     if plan.code_folder and plan.scoring_script:
         from .serving.scripts import load_script
 
-        return {"script": load_script(plan.code_folder, plan.scoring_script)}
+        return [ServedModel(name, script=load_script(plan.code_folder, plan.scoring_script), **about)]
     from . import flavors
 
-    return {"predictor": flavors.load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)}
+    predictor = flavors.load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)
+    return ServedModel(name, predictor=predictor, **about).members()
 
 
-async def _serve(folder: str, plan: WorkerPlan, fd: int, model_thread: Executor, loaded: dict[str, Any], start: float) -> None:
-    import asyncio
-    import signal
-    import socket
+def _collect(folder: str, plan: WorkerPlan) -> Collector | None:
+    """Start what writes the deployment's rows; before its scoring script is loaded, which asks for it."""
+    from .serving import collection
 
-    from .serving import handover
-    from .serving.app import DEFAULT_MAX_WAITING, DEFAULT_TIMEOUT_SECONDS, App
-    from .serving.http import Server
-
-    listener = socket.socket(fileno=fd)
-    limits = plan.request_settings
-    app = App(
+    run, instance = os.path.split(folder)
+    collector = collection.Collector.from_settings(
+        plan.data_collector,
+        plan.datastore,
+        plan.endpoint,
         plan.deployment,
-        port=listener.getsockname()[1],
-        keys_path=plan.keys_path,
-        endpoint_path=plan.endpoint_path,
-        model_thread=model_thread,
+        f"{os.path.basename(run)}-{instance.removeprefix('instance-')}",
+        version=plan.model.rpartition(":")[2],
         signature=plan.signature,
-        input_example=plan.input_example,
-        code_folder=plan.code_folder,
-        timeout_seconds=limits.request_timeout_ms / 1000 if limits else DEFAULT_TIMEOUT_SECONDS,
-        # Source: Azure ML answers 429 above twice the concurrency of all instances; this version has one instance.
-        max_waiting=2 * limits.max_concurrent_requests_per_instance if limits else DEFAULT_MAX_WAITING,
-        **loaded,
+        is_script=bool(plan.scoring_script),
     )
-    server, ended = Server(app.handle, app.refuse), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    await server.start(listener)
-    door = handover.offer(folder)
-    door.setblocking(False)
-    asyncio.get_running_loop().add_reader(door, handover.give, door, listener)
-    seconds = time.perf_counter() - start
-    print(f"Ready after {seconds:.2f} seconds on port {listener.getsockname()[1]}", flush=True)
-    _write_json(os.path.join(folder, "status.json"), WorkerStatus(state="healthy", ready_seconds=round(seconds, 3)).to_dict())
-    await ended.wait()
-    await server.stop(DRAIN_SECONDS)
+    collection.set_running(collector)
+    return collector
+
+
+class Worker:
+    """The threads of the process, and what the supervisor asks."""
+
+    def __init__(self, folder: str, plan: WorkerPlan, fd: int) -> None:
+        import asyncio
+        import socket
+        import threading
+
+        from .serving import model_thread
+
+        self._folder, self._plan = folder, plan
+        self._listener = socket.socket(fileno=fd)
+        self._model_thread = model_thread.ModelThread()
+        self._loop = asyncio.new_event_loop()
+        self._ready, self._ended = asyncio.Event(), asyncio.Event()
+        self._is_open = threading.Event()
+        self._begun = time.perf_counter()
+        self._supervisors: set[Visitor] = set()
+        self._environment: dict[str, str] | None = None
+        self._collector: Collector | None = None
+        self._app: Any = None
+        self._server: Any = None
+        self._frames: Any = None
+        self._router: Any = None
+
+    def run(self) -> int:
+        """Load in this thread and serve in another; return when that one has ended, or loading failed."""
+        import asyncio
+        import threading
+
+        asking = self._take_signals()
+        serving = threading.Thread(target=lambda: self._loop.run_until_complete(self._live(asking)), name="serving", daemon=True)
+        serving.start()
+        self._is_open.wait()
+        try:
+            self._collector = _collect(self._folder, self._plan)
+            models = _load(self._plan)
+        except BaseException as error:  # a script may raise anything, even SystemExit
+            return _fail(self._folder, self._plan, error)
+        asyncio.run_coroutine_threadsafe(self._serve(models), self._loop).result()
+        self._model_thread.run()
+        return 0
+
+    def _take_signals(self) -> socket:
+        """Let the loop hear of signals at once, even while a model keeps the main thread."""
+        import signal
+        import socket
+
+        heard, asking = socket.socketpair()
+        for end in (heard, asking):
+            end.setblocking(False)
+        signal.set_wakeup_fd(asking.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        self._asking = asking  # kept, else it closes
+        return heard
+
+    # --- in the loop's thread
+
+    async def _live(self, heard: socket) -> None:
+        import asyncio
+
+        from .serving.handover import Door
+
+        self._loop.add_reader(heard, self._ended.set)
+        await Door(self._folder, self._answer, self._supervisors.discard).open()
+        self._is_open.set()
+        minding = asyncio.ensure_future(self._mind()) if self._plan.endpoint_folder else None
+        await self._ended.wait()
+        if minding:
+            minding.cancel()
+        if self._server:
+            await asyncio.gather(self._frames.stop(DRAIN_SECONDS), self._server.stop(DRAIN_SECONDS))
+        if self._collector:
+            self._collector.close(CLOSE_SECONDS)
+        print("Ended as asked.", flush=True)
+        os._exit(0)  # a model that hangs does not keep the process
+
+    async def _serve(self, models: list[ServedModel]) -> None:
+        from .serving.app import DEFAULT_MAX_WAITING, DEFAULT_TIMEOUT_SECONDS, App
+        from .serving.frames import FrameServer
+        from .serving.http import Server
+        from .serving.routing import Router
+
+        plan, limits = self._plan, self._plan.request_settings
+        port = self._listener.getsockname()[1]
+        self._router = Router(plan.routes_path, plan.deployment, collector=self._collector) if plan.endpoint_folder else None
+        self._app = App(
+            plan.deployment,
+            models=models,
+            port=port,
+            keys_path=plan.keys_path,
+            model_thread=self._model_thread,
+            router=self._router,
+            collector=self._collector,
+            code_folder=plan.code_folder,
+            endpoint=plan.endpoint,
+            timeout_seconds=limits.request_timeout_ms / 1000 if limits else DEFAULT_TIMEOUT_SECONDS,
+            # Source: Azure ML answers 429 above twice the concurrency of all instances.
+            max_waiting=2 * limits.max_concurrent_requests_per_instance if limits else DEFAULT_MAX_WAITING,
+        )
+        self._frames = FrameServer(os.path.join(self._folder, "infer.sock"), self._app.handle)
+        await self._frames.start()
+        self._server = Server(self._app.handle, self._app.refuse)
+        await self._server.start(self._listener)
+        if plan.endpoint_folder:
+            self._server.pause()
+        seconds = time.perf_counter() - self._begun
+        print(f"Ready after {seconds:.2f} seconds on port {port}", flush=True)
+        _write_json(os.path.join(self._folder, "status.json"), WorkerStatus(state="healthy", ready_seconds=round(seconds, 3)).to_dict())
+        self._ready.set()
+
+    async def _answer(self, question: dict[str, Any], visitor: Visitor) -> dict[str, Any]:
+        answers: dict[str, Callable[[], dict[str, Any]]] = {
+            "listener": lambda: {"descriptor": self._listener.fileno()},
+            "stats": lambda: self._app.stats() if self._app else {},
+            "accept": lambda: self._accept(is_on=bool(question["is_on"])),
+        }
+        asked = question["ask"]
+        if asked == "hello":
+            return self._welcome(question, visitor)
+        if asked == "ready":
+            await self._ready.wait()
+            return {"state": "healthy"}
+        return answers[asked]()
+
+    def _welcome(self, question: dict[str, Any], visitor: Visitor) -> dict[str, Any]:
+        from .compute import TOKEN
+
+        if "environment" in question:
+            self._supervisors.add(visitor)
+            self._environment = question["environment"]
+        return {"pid": os.getpid(), "token": os.environ.get(TOKEN, "")}
+
+    def _accept(self, *, is_on: bool) -> dict[str, Any]:
+        """Take new connections or leave them to others, by the routes as they are now."""
+        if self._router:
+            self._router.look()
+        if is_on:
+            self._server.accept()
+        else:
+            self._server.pause()
+        return {}
+
+    async def _mind(self) -> None:
+        """End when the folder is gone; start a supervisor when there has been none for a while."""
+        import asyncio
+
+        assert self._plan.endpoint_folder
+        number = int(os.path.basename(self._folder).rpartition("-")[2])
+        alone_since = time.monotonic() + STEP_SECONDS * (number % 8)
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not (os.path.isdir(self._folder) and os.path.exists(os.path.join(self._plan.endpoint_folder, "endpoint.json"))):
+                print("This deployment's folder is gone.", flush=True)
+                self._ended.set()
+            elif self._supervisors:
+                alone_since = time.monotonic() + STEP_SECONDS * (number % 8)
+            elif time.monotonic() - alone_since > ALONE_SECONDS:
+                alone_since = time.monotonic() + AGAIN_SECONDS
+                await self._call_supervisor()
+
+    async def _call_supervisor(self) -> None:
+        import asyncio
+
+        from .errors import Unavailable
+        from .supervisor import start_supervisor
+
+        assert self._plan.endpoint_folder
+        print("The supervisor has gone; another one is started.", flush=True)
+        try:
+            python = self._plan.supervisor_python
+            await asyncio.to_thread(start_supervisor, self._plan.endpoint_folder, self._listener, self._environment, python)
+        except Unavailable as error:
+            print(error, file=sys.stderr, flush=True)
 
 
 def _fail(folder: str, plan: WorkerPlan, error: BaseException) -> int:

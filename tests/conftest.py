@@ -16,6 +16,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point every process a test starts at a fresh home, with no settings of the machine's owner."""
     for name in ("STORE", "CATALOG", "WORKSPACE", "USER"):
         monkeypatch.delenv(f"MODELREG_{name}", raising=False)
+    monkeypatch.setenv("MODELREG_ENVIRONMENTS", "kernel")  # tests of environments set make; no other test may need a network
     folder = tmp_path / "home"
     monkeypatch.setenv("MODELREG_HOME", str(folder))
     monkeypatch.chdir(tmp_path)

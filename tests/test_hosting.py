@@ -32,10 +32,11 @@ from jupyter_modelreg.commands.online import (
     InvokeOnlineEndpoint,
     ShowOnlineDeployment,
     ShowOnlineEndpoint,
+    StartOnlineEndpoint,
     UpdateOnlineDeployment,
     UpdateOnlineEndpoint,
 )
-from jupyter_modelreg.compute import TOKEN, ProcessIdentity, is_alive
+from jupyter_modelreg.compute import TOKEN, ProcessIdentity, identify, is_alive
 from jupyter_modelreg.entities import (
     CodeConfiguration,
     ManagedOnlineDeployment,
@@ -57,10 +58,11 @@ from jupyter_modelreg.online import (
     put_deployment,
     show_deployment,
     show_endpoint,
+    start_endpoint,
     update_deployment,
     update_endpoint,
 )
-from jupyter_modelreg.records import from_dict
+from jupyter_modelreg.supervisor import instance_folders, read_supervisor
 from jupyter_modelreg.worker import read_identity
 from jupyter_modelreg.workspace import Workspace
 
@@ -120,6 +122,17 @@ def process_of(workspace: Workspace) -> dict[str, Any]:
     process = workspace.catalog.get_process("scale", "blue")
     assert process
     return process
+
+
+def instances_of(workspace: Workspace, run: Path | None = None) -> list[ProcessIdentity]:
+    """Return the processes of a run's instances, by default those of the run that counts."""
+    folders = instance_folders(str(run or process_of(workspace)["folder"]))
+    return [identity for folder in folders if (identity := read_identity(folder))]
+
+
+def token_of(workspace: Workspace) -> str:
+    (instance,) = instances_of(workspace)
+    return instance.token
 
 
 def state_of(workspace: Workspace) -> str | None:
@@ -224,7 +237,7 @@ def test_a_life_in_a_shell_with_curl(workspace: Workspace) -> None:
     Path("large.json").write_text(json.dumps({"data": [1] * 400_000}))  # curl waits for 100 Continue above 1 MB
     status, body = curl(url, "-d", "@large.json", "-H", key_header, "-H", kind, "-H", "Expect: 100-continue")
     assert (status, len(json.loads(body))) == (200, 400_000)
-    assert curl(url, "-d", "nonsense", "-H", key_header, "-H", kind)[0] == 500
+    assert curl(url, "-d", "nonsense", "-H", key_header, "-H", kind)[0] == 424
     assert "Ready after" in modelreg("online-deployment", "get-logs", "-n", "blue", "-e", "scale", "-o", "table")
     assert "has 100 % of the traffic" in modelreg("online-deployment", "delete", "-n", "blue", "-e", "scale", "--yes", is_ok=False)
     modelreg("online-endpoint", "update", "-n", "scale", "--traffic", "blue=0")
@@ -300,9 +313,8 @@ def test_deleting_leaves_no_process_that_carries_the_token(served: Workspace) ->
         + SCRIPT
     )
     deploy(served)
-    token = process_of(served)["token"]
+    token = token_of(served)
     assert len(marked(token)) >= 2
-    (runs_of(served)[0] / "process.json").unlink()  # the catalog knows it too
     update_endpoint(served, UpdateOnlineEndpoint(name="scale", traffic="blue=0"))
     delete_deployment(served, DeleteOnlineDeployment(name="blue", endpoint_name="scale"))
     until(lambda: not marked(token))
@@ -311,7 +323,7 @@ def test_deleting_leaves_no_process_that_carries_the_token(served: Workspace) ->
 
 
 def test_replacing_leaves_one_run_and_no_process_of_the_old_one(served: Workspace) -> None:
-    token = process_of(served)["token"]
+    token = token_of(served)
     update_deployment(served, UpdateOnlineDeployment(name="blue", endpoint_name="scale", set=["model=azureml:scaler:2"]))
     assert ask(served) == [3.0]
     assert marked(token) == []
@@ -435,10 +447,10 @@ def test_ctrl_c_while_it_starts_leaves_nothing(workspace: Workspace, words: str)
         create_endpoint(workspace, CreateOnlineEndpoint(name="scale"))
     Path("code/score.py").write_text(STUCK)
     starter = start_in_background(*words.split())
-    until(lambda: any((run / "process.json").exists() for run in Path(workspace.home).glob("endpoints/scale/*/run-*")))
+    until(lambda: any(Path(workspace.home).glob("endpoints/scale/*/run-*/instance-1/process.json")))
     run = next(Path(workspace.home).glob("endpoints/scale/*/run-*"))
-    identity = read_identity(str(run))
-    assert identity
+    until(lambda: any(is_alive(identity) for identity in instances_of(workspace, run)))
+    (identity,) = instances_of(workspace, run)
     until(lambda: bool(workspace.catalog.list_deployments("scale")))
     starter.send_signal(signal.SIGINT)
     starter.communicate(timeout=20)
@@ -456,7 +468,7 @@ def test_a_starter_that_is_killed_leaves_a_worker_that_can_be_seen_and_ended(wor
     until(lambda: state_of_or_none(workspace) == "starting")
     starter.kill()
     starter.communicate(timeout=20)
-    token = process_of(workspace)["token"]
+    token = token_of(workspace)
     assert marked(token)
     Path("code/score.py").write_text(SCRIPT)
     assert deploy(workspace).state == "healthy"  # takes its place
@@ -466,15 +478,16 @@ def test_a_starter_that_is_killed_leaves_a_worker_that_can_be_seen_and_ended(wor
 def test_a_killed_replacement_is_found_by_the_next_one(served: Workspace) -> None:
     Path("code/score.py").write_text(STUCK)
     starter = deploy_in_background()
-    until(lambda: len(runs_of(served)) == 2 and all((run / "process.json").exists() for run in runs_of(served)))
+    until(lambda: sum(is_alive(item) for run in runs_of(served) for item in instances_of(served, run)) == 2)
     starter.kill()
     starter.communicate(timeout=20)
-    identities = [read_identity(str(run)) for run in runs_of(served)]
+    identities = [item for run in runs_of(served) for item in instances_of(served, run)]
+    assert len(identities) == 2
     assert ask(served) == [2.0]
     Path("code/score.py").write_text(SCRIPT)
     deploy(served, model="azureml:scaler:2")
     assert ask(served) == [3.0]
-    assert [identity for identity in identities if identity and is_alive(identity)] == []
+    assert [identity for identity in identities if is_alive(identity)] == []
     assert len(runs_of(served)) == 1
 
 
@@ -508,51 +521,71 @@ def test_the_readiness_probe_says_how_long_to_wait(workspace: Workspace) -> None
     with pytest.raises(Unavailable, match="not ready after 1 second"):
         put_deployment(workspace, hasty)
     assert state_of(workspace) == "failed"
-    assert marked(process_of(workspace)["token"]) == []
+    assert instances_of(workspace) == []
 
 
-def test_a_reused_process_number_is_taken_for_nobody(served: Workspace) -> None:
-    process = process_of(served)
+def end_everything(workspace: Workspace) -> None:
+    """Kill an endpoint's processes, as a machine that goes down does."""
+    supervisor = read_supervisor(str(Path(workspace.home) / "endpoints" / "scale"))
+    assert supervisor
+    for identity in (supervisor, *instances_of(workspace)):
+        os.kill(identity.pid, signal.SIGKILL)
+        until(lambda identity=identity: not is_alive(identity))  # type: ignore[misc]
+
+
+def test_reused_process_numbers_are_taken_for_nobody(served: Workspace) -> None:
+    (instance,) = instances_of(served)
+    end_everything(served)
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    deployment = served.catalog.get_deployment("scale", "blue")
-    served.catalog.put_deployment(deployment, {**process, "pid": bystander.pid})
-    (Path(process["folder"]) / "process.json").write_text(
-        json.dumps({**from_dict(ProcessIdentity, _identity(process)).to_dict(), "pid": bystander.pid})
-    )
+    folder = Path(served.home) / "endpoints" / "scale"
+    for place in (folder / "supervisor.json", Path(process_of(served)["folder"]) / "instance-1" / "process.json"):
+        place.write_text(json.dumps({**json.loads(place.read_text()), "pid": bystander.pid}))
     assert state_of(served) == "stopped"
+    start_endpoint(served, StartOnlineEndpoint(name="scale"))
+    assert ask(served) == [2.0]
     delete_endpoint(served, DeleteOnlineEndpoint(name="scale"))
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait(10)
-    assert marked(process["token"]) == []  # the worker itself was found by its token
-
-
-def _identity(process: dict[str, Any]) -> dict[str, Any]:
-    return {name: process[name] for name in ("host", "pid", "start_time", "boot_id", "token")}
+    assert marked(instance.token) == []
 
 
 def test_a_machine_that_was_started_anew_has_no_worker(served: Workspace) -> None:
-    process = process_of(served)
-    deployment = served.catalog.get_deployment("scale", "blue")
-    served.catalog.put_deployment(deployment, {**process, "boot_id": "another"})
+    end_everything(served)
+    me = identify(os.getpid())  # a process that lives, of another boot
+    folder = Path(served.home) / "endpoints" / "scale"
+    (folder / "supervisor.json").write_text(json.dumps({**me.to_dict(), "boot_id": "another"}))
     assert state_of(served) == "stopped"
-    served.catalog.put_deployment(deployment, process)
-    assert state_of(served) == "healthy"
+
+
+def test_a_stopped_endpoint_says_so_and_comes_back_on_its_port(served: Workspace) -> None:
+    before = show_endpoint(served, ShowOnlineEndpoint(name="scale"))
+    end_everything(served)
+    shown = show_endpoint(served, ShowOnlineEndpoint(name="scale"))
+    assert (shown.state, shown.error) == ("stopped", "Nothing of it runs any more; bring it back: modelreg online-endpoint start -n scale")
+    started = start_endpoint(served, StartOnlineEndpoint(name="scale"))
+    assert (started.state, started.scoring_uri) == ("healthy", before.scoring_uri)
+    assert ask(served) == [2.0]
+
+
+def test_a_call_brings_a_stopped_endpoint_back(served: Workspace) -> None:
+    end_everything(served)
+    assert ask(served) == [2.0]
 
 
 def test_a_port_that_was_taken_meanwhile_is_told_with_the_way_out(served: Workspace) -> None:
     from jupyter_modelreg.serving import bind_port
 
     port = process_of(served)["port"]
-    os.kill(process_of(served)["pid"], signal.SIGKILL)
-    until(lambda: state_of(served) == "stopped")
+    end_everything(served)
+    said = f"Port {port}, which this endpoint had, is in use now; deploy again with --port to move it to another"
     with bind_port(port) as squatter:
-        with pytest.raises(Unavailable, match="has stopped"):
+        with pytest.raises(Unavailable, match=said):
             ask(served)
         squatter.setblocking(False)
         with pytest.raises(BlockingIOError):  # the key was never sent to whoever sits there now
             squatter.accept()
-        with pytest.raises(Unavailable, match=f"Port {port}, which this deployment had, is in use now; create it again with --port"):
+        with pytest.raises(Unavailable, match=said):
             deploy(served)
         assert deploy(served, port=free_port()).state == "healthy"
     assert process_of(served)["port"] != port
@@ -578,8 +611,11 @@ def test_keys_are_for_their_owner_and_never_in_logs_or_process_lists(served: Wor
     keys = get_keys(served, GetOnlineEndpointCredentials(name="scale"))
     folder = Path(served.home) / "endpoints" / "scale"
     assert (folder.stat().st_mode & 0o777, (folder / "keys.json").stat().st_mode & 0o777) == (0o700, 0o600)
-    pid = process_of(served)["pid"]
-    places = [Path(f"/proc/{pid}/cmdline"), Path(f"/proc/{pid}/environ"), *(item for item in folder.glob("blue/run-*/*") if item.is_file())]
+    (instance,) = instances_of(served)
+    supervisor = read_supervisor(str(folder))
+    assert supervisor
+    places = [Path(f"/proc/{pid}/{name}") for pid in (instance.pid, supervisor.pid) for name in ("cmdline", "environ")]
+    places += [item for item in folder.rglob("*") if item.is_file() and item.name != "keys.json"]
     for place in places:
         assert keys.primary_key.encode() not in place.read_bytes()
         assert keys.secondary_key.encode() not in place.read_bytes()

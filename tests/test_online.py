@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_modelreg.commands.model import CreateModel, DeleteModel, ListModels
+from jupyter_modelreg.commands.model import ArchiveModel, CreateModel, DeleteModel, ListModels
 from jupyter_modelreg.commands.online import (
     CreateOnlineDeployment,
     CreateOnlineEndpoint,
@@ -30,8 +30,8 @@ from jupyter_modelreg.commands.online import (
     ShowOnlineEndpoint,
     UpdateOnlineEndpoint,
 )
-from jupyter_modelreg.errors import Conflict, InvalidInput, NotFound, NotYet, Unavailable, UnsafeModel
-from jupyter_modelreg.models import create_model, delete_model, list_models, register_object
+from jupyter_modelreg.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable, UnsafeModel
+from jupyter_modelreg.models import archive_model, create_model, delete_model, list_models, register_object
 from jupyter_modelreg.online import (
     _endpoint_name_for,
     create_deployment,
@@ -46,6 +46,8 @@ from jupyter_modelreg.online import (
     show_endpoint,
     update_endpoint,
 )
+from jupyter_modelreg.serving.keys import make_token
+from jupyter_modelreg.supervisor import read_run_status, read_supervisor
 from jupyter_modelreg.workspace import Workspace
 
 SCRIPT = """
@@ -113,6 +115,13 @@ def request(url: str, method: str, path: str, *, key: str = "", body: bytes | No
     return answer
 
 
+def pids_of(workspace: Workspace, endpoint: str = "scale", deployment: str = "default") -> list[int]:
+    process = workspace.catalog.get_process(endpoint, deployment)
+    status = read_run_status(process["folder"]) if process else None
+    assert status
+    return [item.pid for item in status.instances]
+
+
 def test_a_model_registered_from_memory_needs_no_script(workspace: Workspace, cancer: Any) -> None:
     model, frame = cancer
     endpoint = create_endpoint(workspace, CreateOnlineEndpoint(name="cancer", model="azureml:cancer:latest"))
@@ -177,15 +186,6 @@ def test_a_port_that_is_none_leaves_nothing(workspace: Workspace, scaler: Path, 
     with pytest.raises(InvalidInput, match=f"{port} is no port"):
         deploy_model(workspace, DeployModel(name="scaler", endpoint_name="scale", scoring_script=str(scaler), port=port))
     assert list_endpoints(workspace, ListOnlineEndpoints()) == []
-
-
-def test_what_azure_has_and_this_version_has_not_says_so(workspace: Workspace, scaler: Path) -> None:
-    for mode in ("aml_token", "aad_token"):
-        with pytest.raises(NotYet, match="later version"):
-            create_endpoint(workspace, CreateOnlineEndpoint(name="scale", auth_mode=mode))
-    deploy_script(workspace, scaler)
-    with pytest.raises(NotYet, match="later version"):
-        update_endpoint(workspace, UpdateOnlineEndpoint(name="scale", mirror_traffic="default=10"))
 
 
 def test_what_an_endpoint_is_never_changes(workspace: Workspace) -> None:
@@ -313,12 +313,6 @@ def test_a_deployed_version_cannot_be_deleted(workspace: Workspace, scaler: Path
         delete_model(workspace, DeleteModel(name="scaler"))
 
 
-def test_a_second_deployment_says_that_it_comes_later(workspace: Workspace, scaler: Path) -> None:
-    deploy_script(workspace, scaler)
-    with pytest.raises(NotYet, match="later version"):
-        create_deployment(workspace, CreateOnlineDeployment(name="green", endpoint_name="scale", model="azureml:scaler:1"))
-
-
 def test_a_port_in_use_is_named(workspace: Workspace, cancer: Any) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -329,28 +323,25 @@ def test_a_port_in_use_is_named(workspace: Workspace, cancer: Any) -> None:
     assert list_endpoints(workspace, ListOnlineEndpoints()) == []
 
 
-def test_a_killed_worker_shows_as_stopped_and_deploys_again_on_its_port(workspace: Workspace, scaler: Path) -> None:
+def test_a_killed_worker_is_replaced_and_its_port_stays(workspace: Workspace, scaler: Path) -> None:
     before = deploy_script(workspace, scaler)
-    process = workspace.catalog.get_process("scale", "default")
-    assert process
-    os.kill(process["pid"], signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while show_endpoint(workspace, ShowOnlineEndpoint(name="scale")).state != "stopped" and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert show_endpoint(workspace, ShowOnlineEndpoint(name="scale")).state == "stopped"
-    with pytest.raises(Unavailable, match="stopped"):
-        ask(workspace, "scale", {"data": [1]})
-    assert deploy_script(workspace, scaler).scoring_uri == before.scoring_uri
-    assert ask(workspace, "scale", {"data": [1]}) == [2.0]
+    (pid,) = pids_of(workspace)
+    os.kill(pid, signal.SIGKILL)
+    assert ask(workspace, "scale", {"data": [1]}) == [2.0]  # who calls meanwhile waits for the next one
+    assert pids_of(workspace) != [pid]
+    assert show_endpoint(workspace, ShowOnlineEndpoint(name="scale")).scoring_uri == before.scoring_uri
 
 
 def test_deleting_an_endpoint_leaves_no_process_and_no_file(workspace: Workspace, scaler: Path) -> None:
     deploy_script(workspace, scaler)
-    process = workspace.catalog.get_process("scale", "default")
-    assert process
+    folder = Path(workspace.home) / "endpoints" / "scale"
+    supervisor = read_supervisor(str(folder))
+    assert supervisor
+    pids = [supervisor.pid, *pids_of(workspace)]
     delete_endpoint(workspace, DeleteOnlineEndpoint(name="scale"))
-    assert not Path(f"/proc/{process['pid']}/cmdline").exists() or not Path(f"/proc/{process['pid']}/cmdline").read_bytes()
-    assert not (Path(workspace.home) / "endpoints" / "scale").exists()
+    for pid in pids:
+        assert not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("name", ["x", "1st", "has space", "dash-", "a" * 33, "../up", "a/b"])
@@ -365,7 +356,7 @@ def test_a_name_that_is_none_is_refused(workspace: Workspace, name: str) -> None
         ("default=101", InvalidInput, "less than or equal to 100"),
         ("default=50,green=50", InvalidInput, "Do not add a delimiter"),
         ("green=100", NotFound, "no deployment"),
-        ("default=50", NotYet, "later version"),
+        ("default=-1", InvalidInput, "NAME=PERCENT"),
         ("default", InvalidInput, "NAME=PERCENT"),
     ],
 )
@@ -376,3 +367,59 @@ def test_traffic_that_makes_no_sense_changes_nothing(
     with pytest.raises(error, match=message):
         update_endpoint(workspace, UpdateOnlineEndpoint(name="scale", traffic=traffic))
     assert show_endpoint(workspace, ShowOnlineEndpoint(name="scale")).traffic == {"default": 100}
+
+
+# --- tokens and numbers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["aml_token", "aad_token"])
+def test_an_endpoint_of_tokens_takes_its_own_and_nothing_else(workspace: Workspace, scaler: Path, mode: str) -> None:
+    create_endpoint(workspace, CreateOnlineEndpoint(name="scale", auth_mode=mode))
+    url = str(deploy_script(workspace, scaler).scoring_uri)
+    given = get_keys(workspace, GetOnlineEndpointCredentials(name="scale"))
+    assert sorted(given.to_dict()) == ["accessToken", "expiryTimeUtc", "refreshAfterTimeUtc", "tokenType"]
+    assert given.expiry_time_utc
+    assert given.refresh_after_time_utc
+    assert time.time() < given.refresh_after_time_utc < given.expiry_time_utc < time.time() + 3700
+    assert request(url, "POST", "/score", body=b'{"data": [1]}', key=str(given.access_token)) == (200, b"[2.0]")
+    secret = json.loads((Path(workspace.home) / "endpoints" / "scale" / "keys.json").read_text())["secret"]
+    ended, _ = make_token(secret, "scale", now=time.time() - 4000)
+    for wrong in ("", "wrong", secret, ended, str(given.access_token)[:-2] + "AA"):
+        assert request(url, "POST", "/score", body=b'{"data": [1]}', key=wrong)[0] == 401
+    assert ask(workspace, "scale", {"data": [1]}) == [2.0]
+    with pytest.raises(InvalidInput, match="has no keys"):
+        regenerate_keys(workspace, RegenerateOnlineEndpointKeys(name="scale"))
+
+
+def test_many_wrong_keys_are_told_to_wait_and_a_right_one_is_still_taken(workspace: Workspace, scaler: Path) -> None:
+    url = str(deploy_script(workspace, scaler).scoring_uri)
+    assert [request(url, "POST", "/score", body=b"{}", key="wrong")[0] for _ in range(22)] == [401] * 20 + [429] * 2
+    assert ask(workspace, "scale", {"data": [1]}) == [2.0]
+
+
+def test_show_tells_how_each_deployment_does(workspace: Workspace, scaler: Path) -> None:
+    deploy_script(workspace, scaler)
+    ask(workspace, "scale", {"data": [1]})
+    with pytest.raises(Unavailable):
+        ask(workspace, "scale", {"no": "data"})
+    numbers = show_endpoint(workspace, ShowOnlineEndpoint(name="scale")).numbers
+    assert numbers
+    found = numbers["default"]
+    assert (found.state, found.instances, found.restarts, found.requests, found.errors, found.queue) == ("healthy", 1, 0, 2, 1, 0)
+    assert found.p50_ms is not None
+    assert found.p95_ms is not None
+    assert 0 < found.p50_ms <= found.p95_ms
+    assert found.memory_bytes
+    assert 5_000_000 < found.memory_bytes < 200_000_000
+
+
+def test_an_archived_version_is_not_deployed_and_the_error_says_why(workspace: Workspace, scaler: Path) -> None:
+    archive_model(workspace, ArchiveModel(name="scaler", version="1"))
+    with pytest.raises(Refused, match=r"scaler:1 is archived.*modelreg model restore -n scaler -v 1"):
+        deploy_model(workspace, DeployModel(name="scaler", version="1", endpoint_name="scale", scoring_script=str(scaler)))
+    assert list_endpoints(workspace, ListOnlineEndpoints()) == []
+
+
+def test_waiting_for_nothing_and_for_this_machine_exclude_each_other(workspace: Workspace) -> None:
+    with pytest.raises(InvalidInput, match="no_wait and local are mutually exclusive"):
+        create_deployment(workspace, CreateOnlineDeployment(name="blue", endpoint_name="scale", no_wait=True, local=True))

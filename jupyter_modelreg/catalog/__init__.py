@@ -8,8 +8,7 @@ from __future__ import annotations
 from ..entities.model import Model
 from ..errors import Conflict, InvalidInput, NotFound, nearest
 from .database import at_one_moment, read_json, utc_now
-from .endpoints import Endpoints
-from .pins import Pins
+from .environments import Environments
 from .search import LIST_COLUMNS, NOT_DELETED, Search, model_of
 
 TYPE_CHECKING = False
@@ -53,7 +52,7 @@ def open_catalog(url: str, *, user: str = "", network: str = "refuse") -> Catalo
     return Catalog(open_database(url), user)
 
 
-class Catalog(Endpoints, Pins, Search):
+class Catalog(Environments, Search):
     """Names, versions, tags, endpoints. Any number of threads and processes may use one catalog at a time."""
 
     def __init__(self, database: Database, user: str = "") -> None:

@@ -6,6 +6,7 @@ from ..errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..entities.environment import Environment
     from ..entities.model import Model
 
 MAX_NAME = 255
@@ -24,13 +25,27 @@ def check_model(model: Model) -> None:
     InvalidInput
         If one of them is not allowed.
     """
-    check_model_name(model.name)
+    check_name(model.name, "a model")
     check_version(model.version)
     for key, value in model.tags.items():
         check_tag(key, value)
     for key in model.metrics:
         check_tag(key, "")
     check_stage(model.stage)
+
+
+def check_environment(environment: Environment) -> None:
+    """Check an environment's name, version and tags.
+
+    Raises
+    ------
+    InvalidInput
+        If one of them is not allowed.
+    """
+    check_name(environment.name, "an environment")
+    check_version(environment.version)
+    for key, value in environment.tags.items():
+        check_tag(key, value)
 
 
 def check_stage(stage: str | None) -> str | None:
@@ -46,8 +61,8 @@ def check_stage(stage: str | None) -> str | None:
     return stage
 
 
-def check_model_name(name: str | None) -> str:
-    """Return the name if it is one.
+def check_name(name: str | None, what: str) -> str:
+    """Return the name of an asset if it is one.
 
     Source: Azure ML: ``^[a-zA-Z0-9][a-zA-Z0-9\\-_]{0,254}$``, with dots as its registries have them.
 
@@ -60,7 +75,7 @@ def check_model_name(name: str | None) -> str:
     is_plain = text.isascii() and all(char.isalnum() or char in "-_." for char in text)
     is_name = is_plain and text[:1].isalnum() and ".." not in text and not text.endswith(".") and len(text) <= MAX_NAME
     if not is_name or text.split(".")[0].lower() in _RESERVED:
-        raise InvalidInput(f'"{_shortened(text)}" is no name of a model: {_RULE}', key="name")
+        raise InvalidInput(f'"{_shortened(text)}" is no name of {what}: {_RULE}', key="name")
     return text
 
 

@@ -25,6 +25,7 @@ WAIT_SECONDS = 30.0
 LOOK_SECONDS = 0.05
 SETTLE_SECONDS = 2.0  # for what a dead clean-up had asked of a server
 PIN_DAYS = 7
+_LIVE = (("version", "digest"), ("environment_version", "manifest"))  # what names a manifest in the store
 
 
 class Holding:
@@ -80,7 +81,7 @@ class Pins(Part):
             transaction.execute("DELETE FROM pin WHERE id = ?", (pin,))
 
     def doom(
-        self, candidates: Iterable[str], since: int, names_of: Callable[[str], set[str]], *, takes_over: bool = False
+        self, candidates: Iterable[str], since: tuple[int, ...], names_of: Callable[[str], set[str]], *, takes_over: bool = False
     ) -> tuple[str, set[str]]:
         """Choose what of the candidates may be removed now, and return the id of that choice and the names.
 
@@ -90,7 +91,7 @@ class Pins(Part):
         Parameters
         ----------
         since
-            What `last_version` gave before the candidates were looked for.
+            What `last_rows` gave before the candidates were looked for.
         names_of
             Gives the names that a manifest relies on, by its digest; asked for those of versions that came since. Their content may have been
             there before, and have gone and come back to lie elsewhere.
@@ -106,9 +107,10 @@ class Pins(Part):
             for table in ("pin", "doomed"):
                 for (names,) in transaction.execute(f"SELECT names FROM {table}").fetchall():  # noqa: S608 - one of two
                     kept.update(names.split())
-            new = "SELECT DISTINCT digest FROM version WHERE id > ? AND deleted_at IS NULL"
-            for (digest,) in transaction.execute(new, (since,)).fetchall():
-                kept |= {digest, *names_of(digest)}
+            for (table, column), last in zip(_LIVE, since, strict=True):
+                new = f"SELECT DISTINCT {column} FROM {table} WHERE id > ? AND deleted_at IS NULL AND {column} IS NOT NULL"  # noqa: S608
+                for (digest,) in transaction.execute(new, (last,)).fetchall():
+                    kept |= {digest, *names_of(digest)}
             chosen = set(candidates) - kept
             row = (identifier, " ".join(sorted(chosen)), _own(), utc_now())
             transaction.execute("INSERT INTO doomed (id, names, owner, created_at) VALUES (?, ?, ?, ?)", row)
@@ -120,12 +122,13 @@ class Pins(Part):
             transaction.execute("DELETE FROM doomed WHERE id = ?", (identifier,))
 
     def live_digests(self) -> set[str]:
-        """Return the digests of all manifests that a version names; everything else in the store may go."""
-        return {row[0] for row in self.rows("SELECT DISTINCT digest FROM version WHERE deleted_at IS NULL")}
+        """Return the digests of all manifests that a version names, of a model or an environment; everything else in the store may go."""
+        parts = [f"SELECT {column} FROM {table} WHERE deleted_at IS NULL AND {column} IS NOT NULL" for table, column in _LIVE]  # noqa: S608
+        return {row[0] for row in self.rows(" UNION ".join(parts))}
 
-    def last_version(self) -> int:
-        """Return a number that every version made later is above."""
-        return int(self._row("SELECT coalesce(max(id), 0) FROM version")[0])
+    def last_rows(self) -> tuple[int, ...]:
+        """Return numbers that every version made later, of a model or an environment, is above."""
+        return tuple(int(self._row(f"SELECT coalesce(max(id), 0) FROM {table}")[0]) for table, _ in _LIVE)  # noqa: S608
 
     def _use_pin(self, transaction: Transaction, pin: str, name: str) -> None:
         """Let a pin go for the version that takes its place."""

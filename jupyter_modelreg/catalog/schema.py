@@ -122,6 +122,32 @@ _LAYOUT_2 = """
     CREATE INDEX audit_of_model ON audit (model, number);
     ALTER TABLE change ADD COLUMN chain TEXT NOT NULL DEFAULT '';
 """
+_LAYOUT_3 = """
+    CREATE TABLE environment (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        folded TEXT NOT NULL UNIQUE,
+        next_version INTEGER NOT NULL DEFAULT 1,
+        is_archived INTEGER NOT NULL DEFAULT 0,
+        is_deleted INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE environment_version (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        environment_id INTEGER NOT NULL REFERENCES environment (id),
+        version TEXT NOT NULL,
+        digest TEXT NOT NULL, -- of the definition
+        manifest TEXT, -- of the build context in the store
+        size_bytes INTEGER NOT NULL DEFAULT 0, -- of the build context
+        entity TEXT NOT NULL,
+        is_archived INTEGER NOT NULL DEFAULT 0,
+        created_at TEXT NOT NULL,
+        created_by TEXT,
+        modified_at TEXT NOT NULL,
+        modified_by TEXT,
+        deleted_at TEXT,
+        UNIQUE (environment_id, version)
+    );
+"""
 
 
 def _run(script: str) -> Step:
@@ -143,10 +169,10 @@ def _fill_metrics(connection: sqlite3.Connection) -> None:
 
 
 # Step n brings a catalog of layout n to n + 1; never edit one that was released.
-MIGRATIONS: tuple[tuple[Step, ...], ...] = ((_run(_LAYOUT_1),), (_run(_LAYOUT_2), _fill_metrics))
+MIGRATIONS: tuple[tuple[Step, ...], ...] = ((_run(_LAYOUT_1),), (_run(_LAYOUT_2), _fill_metrics), (_run(_LAYOUT_3),))
 
 # PostgreSQL begins with layout 2; what SQLite's tables have, these have. COLLATE "C" compares byte by byte, as SQLite does.
-POSTGRES_LAYOUT = 2
+POSTGRES_LAYOUT = 3
 POSTGRES = {
     2: """
     CREATE TABLE layout (number INTEGER NOT NULL);
@@ -230,6 +256,32 @@ POSTGRES = {
         chain TEXT NOT NULL
     );
     CREATE INDEX audit_of_model ON audit (model, number);
+    """,
+    3: """
+    CREATE TABLE environment (
+        id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name TEXT COLLATE "C" NOT NULL UNIQUE,
+        folded TEXT COLLATE "C" NOT NULL UNIQUE,
+        next_version BIGINT NOT NULL DEFAULT 1,
+        is_archived INTEGER NOT NULL DEFAULT 0,
+        is_deleted INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE environment_version (
+        id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        environment_id BIGINT NOT NULL REFERENCES environment (id),
+        version TEXT COLLATE "C" NOT NULL,
+        digest TEXT COLLATE "C" NOT NULL,
+        manifest TEXT COLLATE "C",
+        size_bytes BIGINT NOT NULL DEFAULT 0,
+        entity TEXT NOT NULL,
+        is_archived INTEGER NOT NULL DEFAULT 0,
+        created_at TEXT COLLATE "C" NOT NULL,
+        created_by TEXT COLLATE "C",
+        modified_at TEXT COLLATE "C" NOT NULL,
+        modified_by TEXT COLLATE "C",
+        deleted_at TEXT COLLATE "C",
+        UNIQUE (environment_id, version)
+    );
     """,
 }
 

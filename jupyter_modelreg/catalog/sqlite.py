@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Answer = TypeVar("Answer")
 
-LAYOUT = 2  # of the tables; schema.MIGRATIONS has as many steps
+LAYOUT = 3  # of the tables; schema.MIGRATIONS has as many steps
 RESERVE_BYTES = 256 << 10
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "lustre", "gpfs", "fuse.sshfs", "afs", "9p")
 _inherited: list[sqlite3.Connection] = []

@@ -29,7 +29,11 @@ class CreateOnlineEndpoint(Command):
     name: str | None = field("-n", default=None, is_positional=True, help="Name of the endpoint.")
     file: str | None = field("-f", default=None, values="path", help="YAML file that describes the endpoint.")
     model: str | None = field("-m", default=None, values="model", help="Deploy this model too, for example azureml:churn@latest.")
-    auth_mode: str | None = field(default=None, choices=AUTH_MODES, help="How callers prove who they are.")
+    auth_mode: str | None = field(
+        default=None,
+        choices=AUTH_MODES,
+        help="How callers prove who they are; tokens of either kind are signed by the endpoint itself, no directory is asked.",
+    )
     description: str | None = field("-d", default=None, help="What it is for.")
     tags: dict[str, str] = field("--tag", default={}, metavar="KEY=VALUE", help="Labels to find it by.")
     port: int | None = field(default=None, help="Port on 127.0.0.1; a free one when left out.")
@@ -71,13 +75,19 @@ class UpdateOnlineEndpoint(Command):
     """Change an endpoint's description, tags or traffic."""
 
     name: str = _endpoint_name()
-    traffic: str | None = field("-r", default=None, help='Percentages, for example "blue=100".')
+    traffic: str | None = field("-r", default=None, help='Percentages, for example "blue=90 green=10".')
     mirror_traffic: str | None = field(default=None, help='Percentage copied, for example "green=10".')
     set: list[str] = _set()
     add: list[str] = field(default=[], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
     remove: list[str] = field(default=[], metavar="PATH", help="Remove a value by its dotted path.")
     force_string: bool = field(default=False, help="Take values as text, never as JSON.")
     local: bool = field(default=False, help="Accepted; endpoints always run on this machine.")
+
+
+class StartOnlineEndpoint(Command):
+    """Bring a stopped endpoint back, after the machine was started anew, and try again what failed in it."""
+
+    name: str = _endpoint_name()
 
 
 class InvokeOnlineEndpoint(Command):
@@ -91,7 +101,7 @@ class InvokeOnlineEndpoint(Command):
 
 
 class GetOnlineEndpointCredentials(Command):
-    """Show an endpoint's keys."""
+    """Show an endpoint's keys, or a token where its auth_mode is aml_token or aad_token."""
 
     name: str = _endpoint_name()
 
@@ -126,7 +136,9 @@ class CreateOnlineDeployment(Command):
     set: list[str] = _set()
     trust: bool = _trust()
     skip_script_validation: bool = field(default=False, help="Do not read the scoring script before it runs.")
-    local: bool = field(default=False, help="Accepted; deployments always run on this machine.")
+    local: bool = field(
+        default=False, help="Deployments always run on this machine; with this the only one of an endpoint has all its traffic."
+    )
     no_wait: bool = field(default=False, help="Return before the model is loaded.")
 
 
@@ -150,6 +162,7 @@ class ListOnlineDeployments(Command):
     """List an endpoint's deployments."""
 
     endpoint_name: str = field("-e", "--endpoint", is_positional=True, values="endpoint", help="The endpoint.")
+    local: bool = field(default=False, help="Accepted; deployments always run on this machine.")
 
 
 class ShowOnlineDeployment(Command):
@@ -157,6 +170,7 @@ class ShowOnlineDeployment(Command):
 
     name: str = field("-n", is_positional=True, values="deployment", help="Name of the deployment.")
     endpoint_name: str = field("-e", "--endpoint", values="endpoint", help="The endpoint.")
+    local: bool = field(default=False, help="Accepted; deployments always run on this machine.")
 
 
 class GetOnlineDeploymentLogs(ShowOnlineDeployment):
@@ -164,11 +178,10 @@ class GetOnlineDeploymentLogs(ShowOnlineDeployment):
 
     lines: int = field("-l", default=5000, help="At most this many last lines.")
     container: str = field("-c", default="inference-server", choices=("inference-server", "storage-initializer"), help="Accepted.")
-    local: bool = field(default=False, help="Accepted; deployments always run on this machine.")
 
 
 class DeleteOnlineDeployment(ShowOnlineDeployment):
     """Stop a deployment and delete it."""
 
     yes: bool = field("-y", default=False, help="Do not ask.")
-    local: bool = field(default=False, help="Accepted; deployments always run on this machine.")
+    no_wait: bool = field(default=False, help="Accepted; deletion takes a moment.")

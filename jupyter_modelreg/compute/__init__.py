@@ -26,18 +26,18 @@ LOOK_SECONDS = 0.02
 
 
 def start_process(
-    argv: Sequence[str], *, folder: str, log_path: str, env: Mapping[str, str], pass_fds: Sequence[int] = ()
+    argv: Sequence[str], *, folder: str, log_path: str, env: Mapping[str, str], pass_fds: Sequence[int] = (), token: str = ""
 ) -> ProcessIdentity:
     """Start a program in a session of its own, its output appended to a log that only its owner reads.
+
+    Who wants to find the program even if it is killed before it learns the answer gives a ``token`` and notes it first.
 
     Raises
     ------
     Unavailable
         If the program, the folder or the log cannot be used.
     """
-    import secrets
-
-    token = secrets.token_hex(16)
+    token = token or new_token()
     try:
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -62,6 +62,13 @@ def start_process(
     if starter.returncode:
         raise Unavailable(f"{argv[0]} cannot be started: {starter.stderr.strip()}.")
     return identify(int(starter.stdout)).replace(token=token)
+
+
+def new_token() -> str:
+    """Make what marks a process and its children."""
+    import secrets
+
+    return secrets.token_hex(16)
 
 
 # Isolated and without site, so it costs only a bare interpreter.
@@ -131,4 +138,4 @@ def _processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc/self") else []
 
 
-__all__ = ["ProcessIdentity", "identify", "is_alive", "start_process", "stop_process"]
+__all__ = ["ProcessIdentity", "identify", "is_alive", "new_token", "start_process", "stop_process"]

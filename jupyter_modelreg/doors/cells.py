@@ -271,6 +271,7 @@ def _parse_register(prog: str, words: list[str]) -> tuple[CreateModel, Presentat
     own = parser.add_argument_group("the cell")
     own.add_argument("--var", metavar="NAME", help="Variable to register; the cell's last value when left out.")
     own.add_argument("--sample", metavar="NAME", help="Variable with rows of input; they give the signature.")
+    own.add_argument("--keep-sample", action="store_true", help="Keep up to 2,000 of those rows with it, to hold later requests against.")
     own.add_argument("--metrics", metavar="NAME", help='Variable with numbers to compare versions by, {"accuracy": 0.97}.')
     own.add_argument("--allow-pickle", action="store_true", help="Pickle what has no safe format; loading it will ask for trust.")
     given = _asked(lambda: parse_given(parser, operation, words))
@@ -281,7 +282,7 @@ def _parse_register(prog: str, words: list[str]) -> tuple[CreateModel, Presentat
 
 
 def _refuse_own(own: dict[str, Any]) -> None:
-    for name in ("var", "sample", "metrics", "allow_pickle"):
+    for name in ("var", "sample", "keep_sample", "metrics", "allow_pickle"):
         if own[name]:
             _usage(f"--{name.replace('_', '-')} goes with a value of Python, not with --path or -f.")
 
@@ -323,11 +324,15 @@ def _register_value(magics: ModelRegMagics, command: CreateModel, own: dict[str,
         value = _variable(namespace, own["var"])
     if value is None:
         _usage("The cell's last line has no value to register; end it with the model, or name a variable with --var.")
+    rows = _rows(own["sample"], value, namespace)
+    if rows is None and own["keep_sample"]:
+        _usage("--keep-sample finds no rows that fit the model; name them with --sample VARIABLE.")
     return register_object(
         magics.watched(command.name),
         command,
         value,
-        sample=_sample(own["sample"], value, namespace),
+        sample=None if rows is None else _head(rows),
+        training=rows if own["keep_sample"] else None,
         metrics=_metrics(own["metrics"], namespace, before),
         lineage=_lineage(magics, cell, namespace),
         allow_pickle=own["allow_pickle"],
@@ -354,12 +359,12 @@ def _variable(namespace: dict[str, Any], name: str) -> Any:
     return namespace[name]
 
 
-def _sample(name: str | None, value: Any, namespace: dict[str, Any]) -> Any:
-    """Return some rows of input: what ``--sample`` names, else a usual name that fits the model."""
+def _rows(name: str | None, value: Any, namespace: dict[str, Any]) -> Any:
+    """Return rows of input: what ``--sample`` names, else a usual name that fits the model; None where there is none."""
     if name:
-        return _head(_variable(namespace, name))
+        return _variable(namespace, name)
     known = (namespace.get(usual) for usual in SAMPLE_NAMES)
-    return next((_head(rows) for rows in known if _fits(rows, value)), None)
+    return next((rows for rows in known if _fits(rows, value)), None)
 
 
 def _fits(rows: Any, model: Any) -> bool:

@@ -1,6 +1,6 @@
 """Whether the registry changed since the last look, whoever changed it: a kernel, a shell, a worker that died.
 
-A look that finds nothing costs two ``stat`` calls and two small reads a worker; the catalog is opened only when its
+A look that finds nothing costs two ``stat`` calls and two small reads a deployment; the catalog is opened only when its
 files moved, and never created. Its own number of changes decides, since readers touch the files too.
 """
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..compute import ProcessIdentity
     from ..workspace import Workspace
 
 # Two changes within one tick of the disk's clock leave the same time; files this young are read again.
@@ -36,7 +35,7 @@ class Changes:
         self._open = open_workspace
         self._read: tuple[str, Stamps] | None = None
         self._number = 0
-        self._workers: list[tuple[str, ProcessIdentity]] = []
+        self._runs: list[str] = []
         self._seen: Any = None
 
     def have_come(self) -> bool:
@@ -52,30 +51,28 @@ class Changes:
         stamps = _stamps(path)
         is_far = "://" in path  # a server, which leaves no trace here
         if is_far or self._read != (path, stamps) or _are_young(stamps):
-            self._number, self._workers = _read_catalog(workspace) if is_far or os.path.exists(path) else (0, [])
+            self._number, self._runs = _read_catalog(workspace) if is_far or os.path.exists(path) else (0, [])
             self._read = (path, stamps)
-        now = (path, self._number, [_word_and_life(folder, identity) for folder, identity in self._workers])
+        now = (path, self._number, [_word_and_life(run) for run in self._runs])
         before, self._seen = self._seen, now
         return before is not None and before != now
 
 
-def _read_catalog(workspace: Workspace) -> tuple[int, list[tuple[str, ProcessIdentity]]]:
-    from ..hosting import identity_of
-
+def _read_catalog(workspace: Workspace) -> tuple[int, list[str]]:
     # The number comes first: what is written meanwhile is found by the next look.
     number = workspace.catalog.change_number()
-    workers = []
+    runs = []
     for deployment in workspace.catalog.list_deployments():
         process = workspace.catalog.get_process(str(deployment.endpoint_name), str(deployment.name))
         if process:
-            workers.append((process["folder"], identity_of(process)))
-    return number, workers
+            runs.append(process["folder"])
+    return number, runs
 
 
-def _word_and_life(folder: str, identity: ProcessIdentity) -> tuple[Any, ...]:
-    from ..compute import is_alive
+def _word_and_life(run: str) -> tuple[Any, ...]:
+    from ..hosting import is_running
 
-    return (*_stamp(os.path.join(folder, "status.json")), is_alive(identity))
+    return (*_stamp(os.path.join(run, "status.json")), is_running(run))
 
 
 def _stamps(path: str) -> Stamps:

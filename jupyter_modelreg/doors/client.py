@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+from ..entities.environment import Environment
 from ..entities.model import Lineage, Model
 from ..entities.online import EndpointKeys, OnlineDeployment, OnlineEndpoint
 from ..errors import Conflict, InvalidInput, NotFound, NotYet
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from typing import IO
 
     from ..catalog.search import Page
-    from ..entities.answers import Checksum, Comparison, Deleted, Downloaded, Exported, Mount, Unmounted
+    from ..entities.answers import Checksum, Comparison, Deleted, Downloaded, DriftReport, Exported, MirrorReport, Mount, Unmounted
     from ..entities.datastore import Datastore
-    from ..entities.environment import Environment
+    from ..entities.environment import PythonBuild
+    from .plots import DriftPlot
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -87,7 +89,6 @@ class MLClient:
 
     jobs: Any = _Later("job")
     data: Any = _Later("data")
-    environments: Any = _Later("environment")
     registries: Any = _Later("registry")
     batch_endpoints: Any = _Later("batch-endpoint")
     batch_deployments: Any = _Later("batch-deployment")
@@ -112,8 +113,10 @@ class MLClient:
         self.workspace_name = workspace_name or self._workspace.settings.workspace
         self.subscription_id, self.resource_group_name = subscription_id, resource_group_name
         self.models = ModelOperations(self._workspace)
+        self.environments = EnvironmentOperations(self._workspace)
         self.online_endpoints = OnlineEndpointOperations(self._workspace)
         self.online_deployments = OnlineDeploymentOperations(self._workspace)
+        self.monitors = MonitorOperations(self._workspace)
         self.datastores = DatastoreOperations(self._workspace)
 
     @classmethod
@@ -121,8 +124,8 @@ class MLClient:
         """Make a client; a ``config.json`` is not needed, since there is one workspace."""
         return cls(credential, **settings)
 
-    def create_or_update(self, entity: Model, **_: Any) -> Model:
-        """Register a model, or change its mutable fields.
+    def create_or_update(self, entity: Model | Environment, **_: Any) -> Any:
+        """Register a model or an environment, or change its mutable fields.
 
         Raises
         ------
@@ -131,7 +134,9 @@ class MLClient:
         """
         if isinstance(entity, Model):
             return self.models.create_or_update(entity)
-        raise NotYet(f"create_or_update takes a Model in this version, not {type(entity).__name__}.")
+        if isinstance(entity, Environment):
+            return self.environments.create_or_update(entity)
+        raise NotYet(f"create_or_update takes a Model or an Environment in this version, not {type(entity).__name__}.")
 
     def begin_create_or_update(self, entity: OnlineEndpoint | OnlineDeployment, **options: Any) -> LROPoller[Any]:
         """Create or change an endpoint or a deployment."""
@@ -215,14 +220,25 @@ class ModelOperations(_Operations):
         tags: Mapping[str, str] | None = None,
         stage: str | None = None,
         allow_pickle: bool = False,
+        training: object = None,
     ) -> Model:
-        """Save a live object in its safest known format and register it as a new version."""
+        """Save a live object in its safest known format and register it as a new version.
+
+        Up to 2,000 rows of `training` are kept with it, for ``monitors.drift``.
+        """
         from ..commands.model import CreateModel
         from ..models import register_object
 
         command = CreateModel(name=name, description=description, tags=dict(tags or {}), stage=stage)
         return register_object(
-            self._workspace, command, value, sample=sample, metrics=dict(metrics or {}), lineage=Lineage(), allow_pickle=allow_pickle
+            self._workspace,
+            command,
+            value,
+            sample=sample,
+            metrics=dict(metrics or {}),
+            lineage=Lineage(),
+            allow_pickle=allow_pickle,
+            training=training,
         )
 
     def get(self, name: str, version: str | None = None, label: str | None = None) -> Model:
@@ -548,6 +564,121 @@ class OnlineDeploymentOperations(_Operations):
         return LROPoller(None)
 
 
+class EnvironmentOperations(_Operations):
+    """``ml_client.environments``"""
+
+    def create_or_update(self, environment: Environment) -> Environment:
+        """Record an environment: a new version, or the latest if nothing differs from it; description and tags may change.
+
+        Raises
+        ------
+        Conflict
+            If the version exists with another definition.
+        """
+        from ..environments import register_environment
+
+        return register_environment(self._workspace, environment)
+
+    def get(self, name: str, version: str | None = None, label: str | None = None) -> Environment:
+        """Return one version."""
+        if not (version or label):
+            raise InvalidInput("Must provide either version or label.")
+        found: Environment = self._run("environment", "show", name=name, version=version, label=label)
+        return found
+
+    def list(self, name: str | None = None, *, list_view_type: str = ACTIVE_ONLY) -> list[Environment]:
+        """Return the latest version of each environment, or all versions of one."""
+        found: list[Environment] = self._run(
+            "environment",
+            "list",
+            name=name,
+            include_archived=list_view_type == ALL or None,
+            archived_only=list_view_type == ARCHIVED_ONLY or None,
+        )
+        return found
+
+    def archive(self, name: str, version: str | None = None, label: str | None = None) -> None:
+        """Hide a version or a whole environment from lists."""
+        self._run("environment", "archive", name=name, version=version, label=label)
+
+    def restore(self, name: str, version: str | None = None, label: str | None = None) -> None:
+        """Show a version or a whole environment in lists again."""
+        self._run("environment", "restore", name=name, version=version, label=label)
+
+    def delete(self, name: str, version: str | None = None) -> Deleted:
+        """Delete a version, or an environment with all its versions."""
+        gone: Deleted = self._run("environment", "delete", name=name, version=version)
+        return gone
+
+    def share(self, name: str, version: str, *, share_with_name: str, share_with_version: str, registry_name: str) -> Environment:
+        """Copy a version into a registry."""
+        shared: Environment = self._run(
+            "environment",
+            "share",
+            name=name,
+            version=version,
+            share_with_name=share_with_name,
+            share_with_version=share_with_version,
+            registry_name=registry_name,
+        )
+        return shared
+
+    def build(self, name: str, version: str | None = None, label: str | None = None) -> PythonBuild:
+        """Make the Python of an environment now, so that a deployment need not wait for it."""
+        made: PythonBuild = self._run("environment", "build", name=name, version=version, label=label)
+        return made
+
+
+class MonitorOperations(_Operations):
+    """``client.monitors``; Azure's monitors are schedules, these look when they are asked."""
+
+    def drift(
+        self,
+        endpoint_name: str,
+        deployment_name: str,
+        reference: object = None,
+        *,
+        collection: str | None = None,
+        window: str | None = None,
+        threshold: Mapping[str, float] | None = None,
+    ) -> DriftReport:
+        """Return how what a deployment was asked differs from the data its model was trained on.
+
+        `reference` is a file, or a DataFrame or array, of which 2,000 rows, evenly taken, are looked at.
+        """
+        if hasattr(reference, "shape"):
+            from tempfile import TemporaryDirectory
+
+            from ..monitors import write_sample
+
+            with TemporaryDirectory(prefix="modelreg-") as folder:
+                path = write_sample(folder, reference)
+                report = self.drift(endpoint_name, deployment_name, path, collection=collection, window=window, threshold=threshold)
+            return report.replace(reference=f"the {type(reference).__name__} given")
+        found: DriftReport = self._run(
+            "monitor",
+            "drift",
+            endpoint_name=endpoint_name,
+            deployment_name=deployment_name,
+            reference=str(reference) if reference else None,
+            collection=collection,
+            window=window,
+            threshold=dict(threshold) if threshold else None,
+        )
+        return found
+
+    def mirror(self, endpoint_name: str, deployment_name: str, *, window: str | None = None) -> MirrorReport:
+        """Return how a mirror's answers differ from those that callers got."""
+        found: MirrorReport = self._run("monitor", "mirror", endpoint_name=endpoint_name, deployment_name=deployment_name, window=window)
+        return found
+
+    def plot(self, report: DriftReport, columns: Sequence[str] | None = None) -> DriftPlot:
+        """Return a report's histograms, which a notebook shows; ``.save(path)`` writes them as a page."""
+        from .plots import drift_plot
+
+        return drift_plot(report, list(columns) if columns else None)
+
+
 class DatastoreOperations(_Operations):
     """``ml_client.datastores``"""
 
@@ -589,8 +720,6 @@ def load_environment(
     source: str | IO[str], *, relative_origin: str | None = None, params_override: list[dict[str, Any]] | None = None
 ) -> Environment:
     """Load an environment's YAML file."""
-    from ..entities.environment import Environment
-
     return _load(Environment, source, relative_origin, params_override)
 
 

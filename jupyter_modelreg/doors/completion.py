@@ -169,6 +169,23 @@ def _versions(catalog: Catalog, fragment: str, name: str) -> list[str]:
     return _starting(fragment, [str(item.version) for item in catalog.list_models(name=model, max_results=LIMIT)]) if model else []
 
 
+def _environments(catalog: Catalog, fragment: str, name: str) -> list[str]:
+    """Complete names, and behind a name's colon its versions."""
+    prefix = "azureml:" if fragment.startswith("azureml:") else ""
+    text = fragment.removeprefix(prefix)
+    for sign in (":", "@"):
+        if sign in text:
+            given = text.partition(sign)[0]
+            versions = _environment_versions(catalog, "", given) if sign == ":" else []
+            return _starting(fragment, [f"{prefix}{given}{sign}{word}" for word in (*versions, "latest")])
+    return _starting(fragment, [f"{prefix}{item.name}" for item in catalog.list_environments(max_results=LIMIT)])
+
+
+def _environment_versions(catalog: Catalog, fragment: str, name: str) -> list[str]:
+    given = re.split("[:@]", name.removeprefix("azureml:"))[0]
+    return _starting(fragment, [str(item.version) for item in catalog.list_environments(given, max_results=LIMIT)]) if given else []
+
+
 def _labels(catalog: Catalog, fragment: str, name: str) -> list[str]:
     return _starting(fragment, ["latest"])
 
@@ -216,6 +233,8 @@ def _paths(fragment: str) -> list[str]:
 _SOURCES: dict[str, Callable[[Catalog, str, str], list[str]]] = {
     "model": _models,
     "version": _versions,
+    "environment": _environments,
+    "environment-version": _environment_versions,
     "label": _labels,
     "stage": _stages,
     "endpoint": _endpoints,

@@ -32,6 +32,23 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "OnlineEndpoint": (("Name", "name"), ("State", "state"), ("Deployments", "deployments"), ("Traffic", "traffic"), ("Tags", "tags")),
     "OnlineDeployment": (("Name", "name"), ("State", "state"), ("Model", "model")),
+    "Environment": (
+        ("Name", "name"),
+        ("Version", "version"),
+        ("Archived", "is_archived"),
+        ("Packages", "conda_file"),
+        ("Image", "image"),
+        ("Tags", "tags"),
+        ("Description", "description"),
+    ),
+    "PythonBuild": (
+        ("Environments", "environments"),
+        ("Python", "python"),
+        ("Packages", "packages"),
+        ("Size", "size_bytes"),
+        ("Deployments", "deployments"),
+        ("Digest", "digest"),
+    ),
     "Mount": (("Folder", "path"), ("Model", "model"), ("Mode", "mode"), ("Kind", "kind"), ("Size", "size_bytes")),
     "Checksum": (("Path", "path"), ("Size", "size_bytes"), ("SHA-256", "sha256")),
     "AuditRow": (("Number", "number"), ("Who", "actor"), ("Did", "action"), ("To", "subject")),
@@ -52,6 +69,8 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
 # Columns that differ from run to run.
 VARYING_COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "Model": (("Created", "creation_context"),),
+    "Environment": (("Created", "creation_context"),),
+    "PythonBuild": (("Used", "used_at"),),
     "OnlineEndpoint": (("URL", "scoring_uri"),),
     "AuditRow": (("When", "at"),),
     "OnlineDeployment": (("Port", "port"),),
@@ -62,20 +81,23 @@ EMPTY = {
     "Model": "No models yet. Register one: modelreg model create --name churn --path ./model",
     "OnlineEndpoint": "No endpoints yet. Serve a model: modelreg model deploy churn",
     "OnlineDeployment": "No deployments yet.",
+    "Environment": "No environments yet. Record one: modelreg environment create --name sklearn --conda-file conda.yaml",
+    "PythonBuild": "No environment was made yet. A deployment makes what it needs; modelreg environment build NAME does it before.",
     "Mount": "Nothing is mounted. Show a version in a folder: modelreg model mount churn@latest ./churn",
 }
 NOTHING = "Nothing found."
 
 # What stays whole in a list, however long; other cells end at MAX_CELL characters.
-_WHOLE = {"name", "version", "value", "advice", "help", "model", "scoring_uri", "path", "sha256"}
+_WHOLE = {"name", "version", "value", "advice", "help", "model", "scoring_uri", "path", "sha256", "environments"}
 MAX_CELL = 48
 MAX_WIDTH = 60
 MAX_LISTED = 60  # rows that a notebook shows and keeps; a shell prints all
 
 # Keys of one record that differ from run to run, and those that no text shows: it says them in other words.
-_VARYING = {"creation_context", "path", "digest", "pid", "port", "scoring_uri"}
+_VARYING = {"numbers", "creation_context", "path", "digest", "pid", "port", "scoring_uri", "made_at", "used_at"}
 _HIDDEN = {
     "auth_mode",
+    "conda_file",
     "files",
     "flavors",
     "id",
@@ -163,8 +185,19 @@ def cell_text(value: Any, key: str) -> str:
         return f"{value:.6g}"
     if key == "creation_context":
         return created_text(value)
-    if key == "at":
+    if key in ("at", "made_at", "used_at"):
         return _minute(str(value))
+    if key == "data_collector":
+        share = "" if value.sampling_rate == 1.0 else f" of {value.sampling_rate:.3g} of the requests"
+        return escape_control(", ".join(name for name, item in value.collections.items() if item.enabled) + share)
+    if key == "numbers":
+        return numbers_text(value)
+    if key == "conda_file":
+        return packages_text(value)
+    if key == "environment" and isinstance(value, Record):
+        return environment_text(value)
+    if key == "notices":
+        return escape_control(" ".join(value))
     if isinstance(value, Record):
         value = value.to_dict()
     if isinstance(value, dict):
@@ -172,6 +205,22 @@ def cell_text(value: Any, key: str) -> str:
     if isinstance(value, (list, tuple)):
         return escape_control(", ".join(map(str, value)))
     return escape_control(" ".join(str(value).splitlines()))
+
+
+def numbers_text(numbers: Any) -> str:
+    """Say how a deployment does in one line."""
+    instances = f"{numbers.instances} instance{'' if numbers.instances == 1 else 's'}"
+    parts = [
+        numbers.state,
+        instances,
+        f"{numbers.requests:,} requests, {numbers.requests_per_second:.3g} a second",
+        f"{numbers.errors:,} errors" if numbers.errors else "",
+        f"half within {numbers.p50_ms:.3g} ms, 95 % within {numbers.p95_ms:.3g} ms" if numbers.p50_ms is not None else "",
+        f"{numbers.queue} waiting" if numbers.queue else "",
+        f"{numbers.restarts} restarts" if numbers.restarts else "",
+        f"{size_text(numbers.memory_bytes)} of memory" if numbers.memory_bytes else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def created_text(context: Any) -> str:
@@ -338,19 +387,42 @@ def _facts(record: Record, left_out: set[str]) -> str:
     shown = [
         item.name for item in fields(record) if item.name not in left_out and not _is_told_elsewhere(item.name, getattr(record, item.name))
     ]
-    rows = [[_LABELS.get(name, name.replace("_", " ")), cell_text(getattr(record, name), name)] for name in shown]
+    rows = [row for name in shown for row in _rows(name, getattr(record, name))]
     return _aligned([*rows, *_details(record)])
+
+
+def _rows(name: str, value: Any) -> list[list[str]]:
+    label = _LABELS.get(name, name.replace("_", " "))
+    if name == "numbers" and isinstance(value, dict):
+        return [["" if index else label, f"{escape_control(key)}: {numbers_text(item)}"] for index, (key, item) in enumerate(value.items())]
+    return [[label, cell_text(value, name)]]
 
 
 def _is_told_elsewhere(name: str, value: Any) -> bool:
     """Say whether a value tells nothing, or only what the digest does: where the store keeps what was uploaded."""
-    return is_empty(value) or (name == "path" and "/LocalUpload/" in value)
+    return is_empty(value) or (name, value) == ("os_type", "linux") or (name == "path" and "/LocalUpload/" in value)
+
+
+def environment_text(environment: Any) -> str:
+    """Say what an environment is: its name, the packages of an inline one, or its image."""
+    if isinstance(environment, str):
+        return escape_control(environment)
+    return packages_text(environment.conda_file) or escape_control(environment.image or "a build context")
+
+
+def packages_text(conda: Any) -> str:
+    """Return the packages of a conda file, those of pip behind the others."""
+    listed = conda.get("dependencies", []) if isinstance(conda, dict) else []
+    own = [str(item) for item in listed if not isinstance(item, dict)]
+    of_pip = [str(line) for item in listed if isinstance(item, dict) for line in item.get("pip", [])]
+    return escape_control("; ".join(filter(None, [", ".join(own), f"pip: {', '.join(of_pip)}" if of_pip else ""])))
 
 
 def _details(record: Record) -> list[list[str]]:
     signature, scan, files = (getattr(record, name, None) for name in ("signature", "scan", "files"))
     sides = [("inputs", signature.inputs), ("outputs", signature.outputs)] if signature else []
     rows = [[name, _columns_text(columns)] for name, columns in sides if columns]
+    rows += [["packages", text]] if (text := packages_text(getattr(record, "conda_file", None))) else []
     if scan:
         rows += [["scan", escape_control(scan.verdict)], *(["", escape_control(line)] for line in scan.findings)]
     return rows + [
@@ -419,7 +491,7 @@ def _deleted(answer: Any) -> str:
 
 def stay_text(answer: Any, command: str) -> str:
     """Say of deleted versions which command frees the room they took."""
-    return f"The files stay until {command}." if any(":" in name for name in answer.names) else ""
+    return f"The files stay until {command}." if not answer.noun and any(":" in name for name in answer.names) else ""
 
 
 def stats_facts(answer: Any) -> list[tuple[str, str]]:
@@ -463,12 +535,84 @@ def mend_text(command: str) -> str:
     return f"Mend it from a registry that still has it, {command} --repair-from HOME-OR-URL, or register the files again."
 
 
+def removed_text(answer: Any) -> str:
+    """Say which environments went, or would."""
+    if not answer.environments:
+        return "Nothing to remove."
+    what = f"{answer.environments:,} environment{'' if answer.environments == 1 else 's'}"
+    return f"{'Would remove' if answer.is_dry_run else 'Removed'} {what}, {size_text(answer.size_bytes)}."
+
+
 def cleaned_text(answer: Any) -> str:
     """Say what went, or would."""
     from ..stores import freed_text
 
     said = freed_text(answer)
     return f"{'Would free' if answer.is_dry_run else 'Freed'} {said}." if said else "Nothing to free."
+
+
+def drift_heads(report: Any) -> list[str]:
+    """Return what a drift report says in words: of what, how it is, what may be missing."""
+    counts: dict[str, int] = {}
+    for item in report.columns:
+        counts[item.verdict] = counts.get(item.verdict, 0) + 1
+    verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
+    notes = [
+        "Only the latest rows of the window are looked at." if report.is_capped else "",
+        f"{report.unread_lines:,} {'line' if report.unread_lines == 1 else 'lines'} could not be read." if report.unread_lines else "",
+    ]
+    return [
+        f"{count_text(report.columns, 'column')}: {verdicts}.",
+        f"{report.live_rows:,} {'row' if report.live_rows == 1 else 'rows'} of {report.collection} in the last {report.window}, "
+        f"against {report.reference_rows:,} rows of {report.reference}.",
+        *filter(None, notes),
+    ]
+
+
+DRIFT_COLUMNS = ("Column", "Verdict", "PSI", "Distance", "Probability", "Gaps", "Outside")
+
+
+def drift_cells(item: Any) -> list[str]:
+    """Return one column's numbers as a person reads them; see DRIFT_COLUMNS."""
+    metrics = item.metrics
+    distance = metrics.get("normalized_wasserstein_distance", metrics.get("jensen_shannon_distance"))
+    probability = metrics.get("two_sample_kolmogorov_smirnov_test", metrics.get("pearsons_chi_squared_test"))
+    psi = metrics.get("population_stability_index")
+    return [
+        escape_control(item.column),
+        escape_control(item.verdict),
+        *("" if value is None else f"{value:.3f}" for value in (psi, distance)),
+        "" if probability is None else "<0.001" if probability < 0.001 else f"{probability:.3f}",
+        *("" if metrics.get(name) is None else f"{metrics[name]:.1%}" for name in ("null_value_rate", "out_of_bounds_rate")),
+    ]
+
+
+def _drift(report: Any) -> str:
+    from .plots import histogram_texts
+
+    rows = [[*drift_cells(item), *histogram_texts(item.histogram)] for item in report.columns]
+    table = _headed([*DRIFT_COLUMNS, "Training", "Live"], rows)
+    reasons = [f"{item.column}: {', '.join(item.reasons)}" for item in report.columns if item.verdict in ("drift", "quality")]
+    return "\n".join([*map(escape_control, drift_heads(report)), "", table, *([""] if reasons else []), *map(escape_control, reasons)])
+
+
+def mirror_text(report: Any) -> str:
+    """Say how a mirror's answers stand beside the live ones."""
+    share = f"{report.same:,} of {report.requests:,} answers are the same ({report.same / report.requests:.1%})"
+    failed = (
+        f"; {report.failed:,} {'is an error' if report.failed == 1 else 'are errors'} where the caller got none" if report.failed else ""
+    )
+    numbers = (
+        f" Numbers differ by up to {report.largest_difference:.4g}, {report.mean_difference:.4g} on average."
+        if report.largest_difference
+        else ""
+    )
+    return f"{report.endpoint}/{report.deployment} as a mirror in the last {report.window}: {share}{failed}.{numbers}"
+
+
+def _mirror(report: Any) -> str:
+    differing = [f"The latest that differ: {', '.join(report.differing)}"] if report.differing else []
+    return "\n".join(map(escape_control, [mirror_text(report), *differing]))
 
 
 def _invocation(answer: Any) -> str:
@@ -509,14 +653,23 @@ _OWN_TEXTS: dict[str, Callable[[Any], str]] = {
     "StoreStats": lambda answer: _aligned([[name, escape_control(value)] for name, value in stats_facts(answer)]),
     "Verification": _verification,
     "Cleaned": lambda answer: cleaned_text(answer),
+    "Removed": removed_text,
     "Deleted": _deleted,
     "LogText": lambda answer: _lines(answer.text),
     "Comparison": _comparison,
+    "DriftReport": _drift,
+    "MirrorReport": _mirror,
     "Invocation": _invocation,
     "EndpointKeys": lambda answer: _aligned(
-        [["primary", escape_control(answer.primary_key)], ["secondary", escape_control(answer.secondary_key)]]
+        [[name, escape_control(key)] for name in ("primary", "secondary", "token") if (key := _key_of(answer, name))]
     ),
 }
+
+
+def _key_of(answer: Any, name: str) -> str | None:
+    key: str | None = answer.access_token if name == "token" else getattr(answer, f"{name}_key")
+    return key
+
 
 _WRITERS: dict[str, Callable[[Any, str], str]] = {
     "table": _table,

@@ -14,6 +14,7 @@ from typing import Any
 from ..records import Record
 from .display import (
     COLUMNS,
+    DRIFT_COLUMNS,
     KEYS_HIDDEN,
     MAX_LISTED,
     cell_text,
@@ -22,10 +23,17 @@ from .display import (
     count_text,
     created_text,
     difference_texts,
+    drift_cells,
+    drift_heads,
+    environment_text,
     exported_text,
     mend_text,
+    mirror_text,
     more_text,
+    numbers_text,
     onward_text,
+    packages_text,
+    removed_text,
     shortened,
     shown_columns,
     size_text,
@@ -35,6 +43,7 @@ from .display import (
     unmounted_text,
     verified_text,
 )
+from .plots import MAX_PLOTS, histogram_boxes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,8 +73,8 @@ _COLOURS = {
     "bad": "color:#d32f2f;color:var(--jp-error-color1,#d32f2f)",
 }
 _BAR = "background:#1976d2;background:var(--jp-brand-color1,#1976d2)"
-_GOOD = {"healthy", "data-only", "known-pickle"}
-_WAITING = {"starting", "unknown-names", "not-inspected", "empty", "stopped"}
+_GOOD = {"ok", "healthy", "data-only", "known-pickle"}
+_WAITING = {"quality", "too-few", "new", "skipped", "starting", "unknown-names", "not-inspected", "empty", "stopped"}
 
 
 def to_html(answer: Any, *, empty: str = "") -> str:
@@ -131,6 +140,8 @@ def _inside(row: Any, key: str, value: Any) -> str:
         return f"<code>{_broken(value[:12] if len(value) == DIGEST_LENGTH else value)}</code>"
     if key in ("is_ok", "is_mended"):
         return _dot("good" if value else "bad")
+    if key == "digest":
+        return f"<code>{escape(value[:12])}</code>"
     if key in ("creation_context", "at"):
         return f'<span style="opacity:.65;white-space:nowrap">{escape(cell_text(value, key))}</span>'
     if key == "scoring_uri":
@@ -201,12 +212,42 @@ def _lineage(lineage: Any) -> str:
     )
 
 
+def _environment(environment: Any) -> str:
+    build = environment.build
+    facts = [
+        ("Packages", _broken(packages_text(environment.conda_file))),
+        ("Image", _broken(environment.image or "")),
+        ("Dockerfile", escape(build.dockerfile_path) if build else ""),
+        ("System", escape(environment.os_type) if environment.os_type != "linux" else ""),
+        ("Tags", _chips(environment.tags)),
+        ("Properties", _chips(environment.properties)),
+        ("Created", _created(environment.creation_context)),
+    ]
+    marks = _chip("archived") if environment.is_archived else ""
+    return _title(environment.name, f"version {environment.version}", marks) + _described(environment) + _facts(facts)
+
+
+def _built(build: Any) -> str:
+    facts = [
+        ("Python", escape(build.python)),
+        ("Packages", str(build.packages)),
+        ("Size", escape(size_text(build.size_bytes))),
+        ("Used by", escape(", ".join(build.deployments))),
+    ]
+    return _title(", ".join(build.environments) or build.digest[:12], "", "") + _facts(facts)
+
+
+def _removed(answer: Any) -> str:
+    return f"<div>{escape(removed_text(answer))}</div>"
+
+
 def _endpoint(endpoint: Any) -> str:
     name = escape(str(endpoint.name))
     facts = [
         ("URL", f"<code>{escape(endpoint.scoring_uri)}</code>" if endpoint.scoring_uri else ""),
         ("Deployments", escape(", ".join(endpoint.deployments or []))),
         ("Traffic", escape(cell_text(endpoint.traffic, ""))),
+        *((name, escape(numbers_text(numbers))) for name, numbers in (endpoint.numbers or {}).items()),
         ("Tags", _chips(endpoint.tags)),
         ("Error", _broken(endpoint.error or "")),
         ("Ask it", f"<code>%model_invoke {name} X.head(2)</code>" if endpoint.state == "healthy" else ""),
@@ -220,7 +261,10 @@ def _deployment(deployment: Any) -> str:
     facts = [
         ("Endpoint", escape(deployment.endpoint_name or "")),
         ("Model", escape(str(deployment.model or ""))),
+        ("Environment", _broken(environment_text(deployment.environment)) if deployment.environment else ""),
+        ("Otherwise here", "".join(f"<div>{_broken(line)}</div>" for line in deployment.notices or [])),
         ("Port", str(deployment.port or "")),
+        ("Now", escape(numbers_text(deployment.numbers)) if deployment.numbers else ""),
         ("Tags", _chips(deployment.tags)),
         ("Error", _broken(deployment.error or "")),
     ]
@@ -312,6 +356,36 @@ def _cleaned(answer: Any) -> str:
     return f"<div>{escape(cleaned_text(answer))}</div>"
 
 
+def _drift(report: Any) -> str:
+    titles = "".join(
+        f"<th{'' if name in _DRIFT_NUMBERS else _LEFT}>{name}</th>" for name in ("Column", "Training and live", *DRIFT_COLUMNS[1:], "Why")
+    )
+    rows = "".join(_drifted(item, has_picture=at < MAX_PLOTS) for at, item in enumerate(report.columns[:MAX_ROWS]))
+    more = (
+        _faint(f"{len(report.columns) - MAX_ROWS:,} more columns are not shown; see them in .columns.")
+        if len(report.columns) > MAX_ROWS
+        else ""
+    )
+    head = _title(report.endpoint, report.deployment, _state(report.verdict)) + "".join(map(_faint, drift_heads(report)))
+    return f'{head}<table style="margin:4px 0"><thead><tr>{titles}</tr></thead><tbody>{rows}</tbody></table>{more}'
+
+
+_DRIFT_NUMBERS = set(DRIFT_COLUMNS[2:])
+
+
+def _drifted(item: Any, *, has_picture: bool) -> str:
+    name, verdict, *numbers = drift_cells(item)
+    picture = histogram_boxes(item.histogram) if item.histogram and has_picture else ""
+    why = "".join(f"<div{_WHOLE}>{escape(reason)}</div>" for reason in item.reasons)
+    cells = "".join(f"<td{_WHOLE}>{escape(text)}</td>" for text in numbers)
+    return f"<tr><td{_LEFT}>{_broken(name)}</td><td{_LEFT}>{picture}</td><td{_LEFT}><span{_WHOLE}>{_state(verdict)}</span></td>{cells}<td{_LEFT}>{why}</td></tr>"
+
+
+def _mirror(report: Any) -> str:
+    differing = _facts([("Differing", f"<code>{escape(', '.join(report.differing))}</code>")]) if report.differing else ""
+    return f"<div>{escape(mirror_text(report))}</div>{differing}"
+
+
 def _log(answer: Any) -> str:
     return f"<pre{_PRE}>{escape(to_text(answer))}</pre>" if answer.text else _faint("Nothing was printed.")
 
@@ -335,7 +409,12 @@ _PAGES: dict[str, Callable[[Any], str]] = {
     "OnlineEndpoint": _endpoint,
     "OnlineDeployment": _deployment,
     "EndpointKeys": _keys,
+    "Environment": _environment,
+    "PythonBuild": _built,
+    "Removed": _removed,
     "Comparison": _comparison,
+    "DriftReport": _drift,
+    "MirrorReport": _mirror,
     "Deleted": _deleted,
     "Downloaded": _downloaded,
     "Exported": _exported,

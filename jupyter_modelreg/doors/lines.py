@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 EMPTY = {
     "Model": "No models yet. Register one: start a cell with %%model_register NAME and end it with the model.",
     "OnlineEndpoint": "No endpoints yet. Serve a model: %model_deploy NAME",
+    "Environment": "No environments yet. Record one: %environment_create sklearn --conda-file conda.yaml",
+    "PythonBuild": "No environment was made yet. A deployment makes what it needs; %environment_build NAME does it before.",
     "Mount": "Nothing is mounted. Show a version in a folder: %model_mount churn@latest ./churn",
 }
 

@@ -8,22 +8,34 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from .answers import Check as Check
     from .answers import Checksum as Checksum
     from .answers import Cleaned as Cleaned
+    from .answers import ColumnDrift as ColumnDrift
     from .answers import Comparison as Comparison
     from .answers import Damage as Damage
     from .answers import Deleted as Deleted
     from .answers import Difference as Difference
     from .answers import Downloaded as Downloaded
+    from .answers import DriftReport as DriftReport
     from .answers import Exported as Exported
+    from .answers import Histogram as Histogram
     from .answers import Invocation as Invocation
     from .answers import LogText as LogText
+    from .answers import MirrorReport as MirrorReport
     from .answers import Mount as Mount
     from .answers import Setting as Setting
     from .answers import StoreStats as StoreStats
     from .answers import Unmounted as Unmounted
     from .answers import Verification as Verification
+    from .collection import CollectedAsset as CollectedAsset
+    from .collection import DataCollector as DataCollector
+    from .collection import DeploymentCollection as DeploymentCollection
+    from .collection import RequestLogging as RequestLogging
     from .datastore import Datastore as Datastore
     from .environment import BuildContext as BuildContext
     from .environment import Environment as Environment
+    from .environment import InferenceConfig as InferenceConfig
+    from .environment import PythonBuild as PythonBuild
+    from .environment import Removed as Removed
+    from .environment import Route as Route
     from .model import ColumnSpec as ColumnSpec
     from .model import CreationContext as CreationContext
     from .model import Lineage as Lineage
@@ -47,7 +59,11 @@ _HOMES = {
         (
             "Check",
             "Checksum",
+            "ColumnDrift",
             "Comparison",
+            "DriftReport",
+            "Histogram",
+            "MirrorReport",
             "Deleted",
             "Difference",
             "Downloaded",
@@ -65,8 +81,9 @@ _HOMES = {
         ),
         "answers",
     ),
+    **dict.fromkeys(("CollectedAsset", "DataCollector", "DeploymentCollection", "RequestLogging"), "collection"),
     "Datastore": "datastore",
-    **dict.fromkeys(("BuildContext", "Environment"), "environment"),
+    **dict.fromkeys(("BuildContext", "Environment", "InferenceConfig", "PythonBuild", "Removed", "Route"), "environment"),
     **dict.fromkeys(("ColumnSpec", "CreationContext", "Lineage", "Model", "Scan", "Signature"), "model"),
     **dict.fromkeys(
         (

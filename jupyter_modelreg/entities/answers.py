@@ -31,6 +31,7 @@ class Deleted(Record):
     """What is gone: references such as ``churn:3``, or names of endpoints."""
 
     names: list[str]
+    noun: str | None = field(default=None, help="What they are, where they are no models or endpoints.")
 
 
 class LogText(Record):
@@ -172,3 +173,63 @@ class Cleaned(Record):
     versions: int = 0
     registrations: int = 0
     is_dry_run: bool = False
+
+
+class Histogram(Record):
+    """Two samples in the same bins: shares of the values, which sum to 1 in each."""
+
+    labels: list[str] = []
+    reference: list[float] = []
+    live: list[float] = []
+
+
+class ColumnDrift(Record):
+    """One column of the training data and of what an endpoint was asked.
+
+    ``verdict`` is ok, drift (the values differ more than chance and more than matters), quality (gaps, wrong types, values out of
+    bounds), missing (never asked with it), new (not in the reference), too-few (fewer than 30 values) or skipped (no plain values).
+    """
+
+    column: str
+    kind: str = field(help="numerical, categorical or text")
+    verdict: str
+    reasons: list[str] = field(default=[], help="Each limit that was passed, with the value.")
+    reference_values: int = 0
+    live_values: int = 0
+    metrics: dict[str, float] = field(default={}, help="By Azure's names; those of tests are probabilities.")
+    histogram: Histogram | None = None
+
+
+class DriftReport(Record):
+    """What an endpoint was asked, held against a reference; ``verdict`` is the worst of the columns'."""
+
+    endpoint: str
+    deployment: str
+    collection: str
+    reference: str = field(help="The file.")
+    window: str
+    since: str
+    until: str
+    verdict: str
+    reference_rows: int = 0
+    live_rows: int = 0
+    unread_lines: int = field(default=0, help="Lines that are no rows, torn by a kill.")
+    is_capped: bool = field(default=False, help="Whether older rows of the window were left out.")
+    thresholds: dict[str, float] = {}
+    columns: list[ColumnDrift] = []
+
+
+class MirrorReport(Record):
+    """A mirror's answers beside those that callers got."""
+
+    endpoint: str
+    deployment: str
+    window: str
+    since: str
+    until: str
+    requests: int = 0
+    same: int = 0
+    failed: int = field(default=0, help="Answered with an error by the mirror, and without by the live deployment.")
+    largest_difference: float | None = field(default=None, help="Of two numbers at the same place.")
+    mean_difference: float | None = field(default=None, help="Mean over the requests of the largest difference in each.")
+    differing: list[str] = field(default=[], help="Request ids of the latest that differ, ten at most.")

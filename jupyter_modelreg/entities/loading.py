@@ -87,6 +87,18 @@ def parse_yaml(text: str, name: str) -> dict[str, Any]:
     return values
 
 
+def load_mapping(path: str) -> dict[str, Any]:
+    """Return the plain values of a YAML file that is no entity, such as a conda file.
+
+    Raises
+    ------
+    InvalidInput
+        If the file is missing, empty, no YAML or no mapping.
+    """
+    values: dict[str, Any] = _bare(_values_of(path)[0])
+    return values
+
+
 def dump_entity(entity: Record) -> str:
     """Write an entity as YAML that loads again."""
     values = {key: value for key, value in entity.to_dict().items() if value not in ({}, [])}
@@ -382,4 +394,4 @@ def _remove_value(values: dict[str, Any], word: str) -> None:
         del place[last]
 
 
-__all__ = ["apply_update", "dump_entity", "load_entity"]
+__all__ = ["apply_update", "dump_entity", "load_entity", "load_mapping"]

@@ -31,6 +31,7 @@ class ColumnSpec(Record):
     name: str | None = None
     type: str = "double"
     shape: list[int] | None = field(default=None, help="Tensor shape, -1 for any length; None for a column.")
+    required: bool | None = field(default=None, help="False for a column that may be left out; MLflow's word.")
 
 
 class Signature(Record):

@@ -170,7 +170,8 @@ def _specs(text: Any) -> list[ColumnSpec]:
         tensor = column.get("tensor-spec")
         kind = _WORDS.get(tensor["dtype"], tensor["dtype"]) if tensor else str(column.get("type", "string"))
         shape = [int(size) for size in tensor["shape"]] if tensor else None
-        specs.append(ColumnSpec(name=None if column.get("name") is None else str(column["name"]), type=str(kind), shape=shape))
+        name, required = column.get("name"), False if column.get("required") is False else None
+        specs.append(ColumnSpec(name=None if name is None else str(name), type=str(kind), shape=shape, required=required))
     return specs
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..entities.model import Signature
+from ..entities.model import ColumnSpec, Signature
 from ..errors import InvalidInput
 from . import layout
 
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from . import Detection, Predictor
 
 FILE = "model.onnx"
+# onnxruntime's words -> numpy's, and a signature's where it has others.
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
+    "tensor(float16)": "float16",
+    **{f"tensor({sign}int{size})": f"{sign}int{size}" for sign in ("", "u") for size in (8, 16, 32, 64)},
     "tensor(bool)": "bool",
     "tensor(string)": "str",
 }
+_WORDS = {"float32": "float", "float64": "double", "int64": "long", "int32": "integer", "bool": "boolean", "str": "string"}
 
 
 class OnnxFlavor:
@@ -55,22 +57,48 @@ class OnnxFlavor:
 
 
 class SessionPredictor:
-    """Asks a session: one input takes an array, several take tensors by name; one output is given bare, several by name."""
+    """Asks a session: one input takes an array, several take tensors by name; one output is given bare, several by name.
+
+    ``signature`` is what the graph itself declares.
+    """
+
+    platform = "onnxruntime_onnx"  # Source: Triton, model configuration
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._inputs = {item.name: _DTYPES.get(item.type) for item in session.get_inputs()}
+        self._inputs = {item.name: (_DTYPES.get(item.type), len(item.shape or ())) for item in session.get_inputs()}
         self._outputs = [item.name for item in session.get_outputs()]
         self.wants = "array" if len(self._inputs) == 1 else "tensors"
+        self.signature = _signature(session)
 
     def __call__(self, rows: Any) -> Any:
-        """Predict an array, or tensors by name."""
+        """Predict an array, or tensors by name; what has the graph's type already is not copied."""
         import numpy as np
 
         given = rows if isinstance(rows, dict) else {next(iter(self._inputs)): rows}
         missing = [name for name in self._inputs if name not in given]
         if missing:
             raise InvalidInput(f'The input "{missing[0]}" is missing; the model takes {", ".join(self._inputs)}.')
-        feeds = {name: np.asarray(given[name], dtype=dtype) for name, dtype in self._inputs.items()}
+        feeds = {name: _as_column(np.asarray(given[name], dtype=dtype), rank) for name, (dtype, rank) in self._inputs.items()}
         values = self._session.run(None, feeds)
         return values[0] if len(values) == 1 else dict(zip(self._outputs, values, strict=True))
+
+
+def _as_column(array: Any, rank: int) -> Any:
+    """Return a column of a table as the graph has it, (n) or (n, 1)."""
+    if array.ndim == 1 and rank == 2:
+        return array.reshape(-1, 1)
+    return array.reshape(-1) if array.ndim == 2 and rank == 1 and array.shape[1] == 1 else array
+
+
+def _signature(session: Any) -> Signature | None:
+    """Return the graph's inputs and outputs; None where it leaves a rank or a type open that a signature cannot."""
+    inputs = [_spec(item) for item in session.get_inputs()]
+    outputs = [_spec(item) for item in session.get_outputs()]
+    return Signature(inputs=inputs, outputs=[spec for spec in outputs if spec.shape]) if all(spec.shape for spec in inputs) else None
+
+
+def _spec(item: Any) -> ColumnSpec:
+    dtype = _DTYPES.get(item.type)
+    shape = [size if isinstance(size, int) and size >= 0 else -1 for size in item.shape or []] if dtype else None
+    return ColumnSpec(name=item.name, type=_WORDS.get(str(dtype), str(dtype)), shape=shape)

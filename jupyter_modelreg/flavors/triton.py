@@ -44,22 +44,46 @@ class TritonFlavor:
 
     def load(self, path: str, *, is_trusted: bool) -> Any:
         """Return an ONNX session of the highest version of the only model."""
-        return OnnxFlavor().load(self._newest(path), is_trusted=is_trusted)
+        found = _newest(path)
+        if len(found) != 1:
+            raise InvalidInput(f"The repository holds {len(found)} models ({', '.join(found)}); load one by its file.")
+        (_, file), *_ = found.values()
+        return OnnxFlavor().load(file, is_trusted=is_trusted)
 
     def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
-        """Load the highest version of the only model to answer requests."""
-        return SessionPredictor(self.load(path, is_trusted=is_trusted))
+        """Load the highest version of every model to answer requests."""
+        sessions = {
+            name: (version, SessionPredictor(OnnxFlavor().load(file, is_trusted=is_trusted)))
+            for name, (version, file) in _newest(path).items()
+        }
+        return RepositoryPredictor(sessions)
 
-    def _newest(self, path: str) -> str:
-        held = {name: _versions(os.path.join(path, name)) for name in sorted(os.listdir(path))}
-        models = [name for name, versions in held.items() if versions]
-        if len(models) != 1:
-            raise InvalidInput(f"The repository holds {len(models)} models ({', '.join(models)}); this version serves repositories of one.")
-        version = max(held[models[0]])
-        file = os.path.join(path, models[0], str(version), "model.onnx")
-        if not os.path.isfile(file):
-            raise InvalidInput(f"{models[0]}/{version} has no model.onnx; other formats of Triton are not served here.")
-        return file
+
+class RepositoryPredictor:
+    """The models of a repository, ``members``: version and predictor by name.
+
+    Asked itself it is the only one there is; where there are several, the caller names one in the path of its request.
+    """
+
+    platform = SessionPredictor.platform
+
+    def __init__(self, members: dict[str, tuple[str, SessionPredictor]]) -> None:
+        self.members = members
+        self._only = next(iter(members.values()))[1] if len(members) == 1 else None
+        self.wants = self._only.wants if self._only else "tensors"
+        self.signature = self._only.signature if self._only else None
+
+    def __call__(self, rows: Any) -> Any:
+        """Predict with the only model.
+
+        Raises
+        ------
+        InvalidInput
+            If there are several.
+        """
+        if self._only is None:
+            raise InvalidInput(f"This repository holds {', '.join(self.members)}; ask one of them: /v2/models/NAME/infer.")
+        return self._only(rows)
 
 
 def explain(tree: Tree) -> str:
@@ -77,6 +101,20 @@ def explain(tree: Tree) -> str:
         if parts[-1].startswith(FILES) and len(parts) >= 3 and not parts[-2].isdigit():
             return f'{path} lies in "{parts[-2]}", which is no version; name the folder by a whole number.'
     return f"{wanted}, but it holds {', '.join(sorted(held)[:5])}."
+
+
+def _newest(path: str) -> dict[str, tuple[str, str]]:
+    """Return the highest version of each model of a repository and its file; Triton serves these where it is not told otherwise."""
+    held = {name: _versions(os.path.join(path, name)) for name in sorted(os.listdir(path))}
+    found = {
+        name: (str(max(versions)), os.path.join(path, name, str(max(versions)), "model.onnx"))
+        for name, versions in held.items()
+        if versions
+    }
+    missing = [f"{name}/{version}" for name, (version, file) in found.items() if not os.path.isfile(file)]
+    if missing or not found:
+        raise InvalidInput(f"{', '.join(missing) or 'The repository'} has no model.onnx; other formats of Triton are not served here.")
+    return found
 
 
 def _versions(folder: str) -> list[int]:

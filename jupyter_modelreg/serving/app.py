@@ -1,47 +1,40 @@
-"""Routes of one deployment: Azure's ``/score``, MLflow's ``/invocations``, health and swagger, behind a key.
+"""One deployment's answers: who may ask, which route and deployment, how many at a time, and what every answer carries.
 
-Source of statuses, headers and bodies: azureml-inference-server-http 1.5 and Azure ML, "Troubleshoot online endpoints";
-MLflow 3 scoring server.
+What a request means and how its answer is worded is its wire's (:mod:`.calls`), when the model is asked its batcher's
+(:mod:`.batching`). All of it happens in the loop's thread, without a task for each request.
+
+Source of statuses and headers: azureml-inference-server-http 1.5 and Azure ML, "Troubleshoot online endpoints".
 """
 
 from __future__ import annotations
 
-import asyncio
-import hmac
-import json
 import logging
-import os
-import time
 import uuid
-from collections import Counter
-from urllib.parse import parse_qsl
+from functools import partial
+from itertools import count
+from time import perf_counter
 
 from .. import __version__
-from ..entities.model import Signature
-from ..errors import InvalidInput
+from ..errors import InvalidInput, NotFound
+from . import azure, docs, kserve, mlflow, v2
+from .batching import MAX_READ_IN_LOOP, Batcher, Job
+from .calls import Route, Unacceptable
+from .gate import MAX_REQUEST_ID, OPEN_PATHS, Gate
 from .http import Request, Response, json_response
-from .payloads import Unwritable, parse_rows, to_input, to_json
-from .swagger import OPENAPI_VERSIONS, describe
+from .metrics import Metrics
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable
     from concurrent.futures import Executor
     from typing import Any
 
-    from .scripts import Script
-
-    Route = Callable[["App", Request], Any]
+    from .calls import Collector, Router, Routes, ServedModel
 
 LOG = logging.getLogger("modelreg.endpoint")
 DEFAULT_TIMEOUT_SECONDS = 60.0
 DEFAULT_MAX_WAITING = 256
-MAX_REQUEST_ID = 100  # Source: azureml-inference-server-http answers 431 above it.
-REQUEST_IDS = ("x-request-id", "x-ms-client-request-id")
-OPEN_PATHS = ("/", "/ping", "/health")  # liveness says nothing about the model
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
-FAILED = {"x-ms-run-function-failed": "True"}
-OWN_HEADERS = {"content-type", "content-length", "connection", "transfer-encoding"}
+PINNED = "azureml-model-deployment"
 
 
 class App:
@@ -51,10 +44,16 @@ class App:
     ----------
     deployment
         Name that callers may pin with the header ``azureml-model-deployment``.
-    predictor, script
-        One of them answers: a predictor with ``wants``, or a scoring script.
-    keys_path, endpoint_path
-        Small JSON files that operations rewrite; read again when they change.
+    models
+        What answers; the first one is the deployment's own, which ``/score`` and ``/invocations`` ask.
+    keys_path
+        Small JSON file of the keys, which operations rewrite; read again when it changes.
+    router
+        Says which deployment answers a request and asks others; without one this deployment answers all.
+    collector
+        Takes note of what was asked and answered.
+    endpoint
+        Its name, under which MLflow's deployments client asks.
     model_thread
         The one thread that loaded the model and asks it, since some libraries keep state by thread.
     max_waiting
@@ -65,264 +64,206 @@ class App:
         self,
         deployment: str,
         *,
+        models: list[ServedModel],
         port: int,
         keys_path: str,
-        endpoint_path: str,
         model_thread: Executor,
-        predictor: Any = None,
-        script: Script | None = None,
-        signature: Signature | None = None,
-        input_example: Any = None,
+        router: Router | None = None,
+        collector: Collector | None = None,
         code_folder: str | None = None,
+        endpoint: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         max_waiting: int = DEFAULT_MAX_WAITING,
     ) -> None:
-        self.deployment, self.predictor, self.script = deployment, predictor, script
-        self.signature, self.input_example, self.code_folder = signature, input_example, code_folder
-        self.timeout_seconds, self.max_waiting = timeout_seconds, max_waiting
-        self._hosts = {f"{host}:{port}" for host in LOCAL_HOSTS} | (set(LOCAL_HOSTS) if port == 80 else set())
-        self._keys, self._endpoint = JsonFile(keys_path), JsonFile(endpoint_path)
-        self._model_thread = model_thread
-        self._waiting, self._model_seconds = 0, 0.0
-        self.counts: Counter[int] = Counter()  # answers by status
+        self.deployment, self.models, self.code_folder, self.max_waiting = deployment, models, code_folder, max_waiting
+        self.metrics = Metrics(deployment)
+        self._gate, self._router, self._collector = Gate(port, keys_path), router, collector
+        self._batchers = {
+            id(model): Batcher(model, model_thread, self.metrics, self._finish, timeout_seconds=timeout_seconds) for model in models
+        }
+        self.routes = {
+            **self._own_routes(),
+            **docs.routes(f"{endpoint}/{deployment}" if endpoint else deployment, models, code_folder),
+            **v2.routes(models),
+            **kserve.routes(models),
+            **mlflow.routes(models, [endpoint] if endpoint else []),
+            **azure.routes(models),
+        }
+        self._lines = f"x-ms-server-version: jupyter-modelreg/{__version__}\r\n{PINNED}: {deployment}\r\n".encode()
+        # Told apart by the number, and from other instances' by what is before it; nothing is kept secret by them.
+        self._id_head, self._ids = str(uuid.uuid4())[:24], count(1)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that are with a model or wait for one."""
+        return sum(batcher.waiting for batcher in self._batchers.values())
+
+    def stats(self) -> dict[str, Any]:
+        """Return the numbers that a person and the supervisor look at."""
+        longest = max(batcher.running_seconds for batcher in self._batchers.values())
+        return self.metrics.stats(waiting=self.waiting, running_seconds=longest)
 
     def refuse(self, request: Request) -> Response | None:
-        """Refuse by the head, in this order: long request ids, other hosts, other origins, no key."""
+        """Refuse by the head what may not ask, in the words of the protocol that its path belongs to.
+
+        A head that passed passes again as long as the keys are the same.
+        """
+        keys = self._gate.current()
+        if request.head is not None and request.head.passed is keys:
+            return None
         refusal = self._refusal(request)
-        return self._signed(request, refusal) if refusal else None
+        if refusal is None:
+            if request.head is not None:
+                request.head.passed = keys
+            return None
+        self.metrics.rejected(refusal.status)
+        return self._signed(request, refusal)
 
-    async def handle(self, request: Request) -> Response:
-        """Answer one request that was not refused."""
-        return self._signed(request, await self._route(request))
+    def handle(self, request: Request) -> Response | Awaitable[Response]:
+        """Answer one request that was not refused: at once, by a job that is settled later, or by another deployment."""
+        began = perf_counter()
+        route = self._route(request)
+        if self._router is not None and not request.is_forwarded and self._is_routed(request, route):
+            try:
+                chosen = self._router.choose(request)
+            except NotFound as error:
+                return self._done(request, self._fail(request, error.message, 404), began)
+            if chosen != self.deployment:
+                return self._router.forward(request, chosen, partial(self._unanswered, request, chosen, began))
+        if route is None:
+            return self._done(request, self._unknown(request), began)
+        if route.model is None:
+            assert route.plain
+            return self._done(request, route.plain(request), began)
+        return self._ask(request, route, self._batchers[id(route.model)], began)
 
-    def _signed(self, request: Request, response: Response) -> Response:
-        """Count an answer and give it the headers of the contract."""
-        self.counts[response.status] += 1
-        identifiers = {name: request.headers.get(name, "") for name in REQUEST_IDS}
-        known = {name: value for name, value in identifiers.items() if 0 < len(value) <= MAX_REQUEST_ID and value.isprintable()}
-        return response.replace(
-            headers={
-                "x-request-id": str(uuid.uuid4()),
-                **known,
-                "x-ms-server-version": f"jupyter-modelreg/{__version__}",
-                "azureml-model-deployment": self.deployment,
-                **response.headers,
-            }
-        )
+    # --- who may ask --------------------------------------------------------------------------------------------------
 
     def _refusal(self, request: Request) -> Response | None:
-        headers = request.headers
-        if any(len(headers.get(name, "")) > MAX_REQUEST_ID for name in REQUEST_IDS):
-            return json_response({"message": f"A request id has at most {MAX_REQUEST_ID} characters."}, 431)
-        if not headers.get("host"):
-            return json_response({"message": "The header Host is missing."}, 400)
-        if headers["host"].lower() not in self._hosts:
-            return json_response({"message": "This endpoint answers on 127.0.0.1 and localhost only."}, 421)
-        if "origin" in headers and headers["origin"].lower().removeprefix("http://") not in self._hosts:
-            return json_response({"message": "Other web pages may not call this endpoint."}, 403)
-        if request.path in OPEN_PATHS or self._knows_key(headers.get("authorization", "")):
+        refusal = self._gate.refusal(request)
+        if refusal is None:
             return None
-        message = "The key is missing or wrong; send the header Authorization: Bearer KEY."
-        return json_response({"message": message}, 401, **{"www-authenticate": "Bearer"})
+        response = self._fail(request, refusal.message, refusal.status)
+        response.headers |= refusal.headers
+        return response
 
-    def _knows_key(self, header: str) -> bool:
-        scheme, _, given = header.partition(" ")
-        offered = given.strip().encode()
-        # Both keys are compared, each in constant time.
-        matches = [hmac.compare_digest(offered, str(key).encode()) for key in self._keys.read().values()]
-        return scheme.lower() == "bearer" and any(matches)
+    # --- what was asked for -------------------------------------------------------------------------------------------
 
-    async def _route(self, request: Request) -> Response:
-        methods = _ROUTES.get(request.path)
+    def _route(self, request: Request) -> Route | None:
+        return self._methods(request.path).get("GET" if request.method == "HEAD" else request.method)
+
+    def _methods(self, path: str) -> dict[str, Route]:
+        methods = self.routes.get(path)
         if methods is None:
-            return json_response({"message": f"There is no {request.path[:200]} here."}, 404)
-        route = methods.get("GET" if request.method == "HEAD" else request.method)
-        if route is None:
-            return json_response({"message": f"{request.method} is not allowed here."}, 405, allow=", ".join(methods))
-        answer: Response = await route(self, request)
-        return answer
+            return next((held for begin, held in self.routes.items() if begin[-1] == "*" and path.startswith(begin[:-1])), {})
+        return methods
 
-    # --- routes -------------------------------------------------------------------------------------------------------
+    def _is_routed(self, request: Request, route: Route | None) -> bool:
+        """Say whether another deployment may have to answer: not for what is about this instance, unless one is pinned."""
+        return (route is None or route.model is not None or PINNED in request.headers) and request.path not in _ABOUT_INSTANCE
 
-    async def get_health(self, request: Request) -> Response:
-        """Say that the worker lives."""
+    def _unknown(self, request: Request) -> Response:
+        methods = self.routes.get(request.path)
+        if methods is None:
+            return self._fail(request, f"There is no {request.path[:200]} here.", 404)
+        response = self._fail(request, f"{request.method} is not allowed here.", 405)
+        response.headers["allow"] = ", ".join(methods)
+        return response
+
+    def _fail(self, request: Request, message: str, status: int) -> Response:
+        """Word a failure as the protocol does to which the path belongs."""
+        route = next(iter(self._methods(request.path).values()), None)
+        return route.wire.fail(message, status) if route else json_response({"message": message}, status)
+
+    def _unanswered(self, request: Request, deployment: str, began: float, message: str, status: int) -> Response:
+        """Word what went wrong on the way to another deployment, in its name."""
+        response = self._fail(request, message, status)
+        response.headers[PINNED] = deployment
+        return self._done(request, response, began)
+
+    def _ask(self, request: Request, route: Route, batcher: Batcher, began: float) -> Response | Job:
+        assert route.model
+        if self.waiting >= self.max_waiting:
+            response = route.wire.fail("Too many requests wait for the model; try again later.", 429)
+            response.headers["retry-after"] = "1"
+            return self._done(request, response, began)
+        try:
+            call = route.wire.read(request, route.model) if len(request.body) <= MAX_READ_IN_LOOP else None
+        except InvalidInput as error:
+            return self._unread(request, route.wire.fail(error.message, 400), began)
+        except Unacceptable as error:
+            return self._unread(request, route.wire.fail(error.message, error.status), began)
+        job = Job(request, route.wire, call, began)
+        batcher.submit(job)
+        return job
+
+    # --- what every answer carries ------------------------------------------------------------------------------------
+
+    def _done(self, request: Request, response: Response, began: float) -> Response:
+        self.metrics.answered(response.status, perf_counter() - began)
+        return self._signed(request, response)
+
+    def _unread(self, request: Request, response: Response, began: float) -> Response:
+        """Answer a body that is at fault: the model does not see it, who collects bodies does."""
+        self.metrics.answered(response.status, perf_counter() - began)
+        name = self._request_id(request)
+        if self._collector is not None:
+            self._collector.offer(name, None, None, request, response)
+        return self._signed(request, response, name)
+
+    def _finish(self, job: Job, response: Response) -> None:
+        """Count and sign a job's answer, before it goes out."""
+        self.metrics.answered(response.status, perf_counter() - job.began)
+        response.lines = b"x-ms-run-fn-exec-ms: %.3f\r\n" % (job.seconds * 1000)
+        name = self._request_id(job.request)
+        self._signed(job.request, response, name)
+        if self._collector is not None and not response.stream:
+            self._collector.offer(name, job.call.inputs if job.call else None, job.outputs, job.request, response)
+        if self._router is not None and job.request.mirror is not None:
+            self._router.copy(job.request, response, self.deployment)
+
+    def _request_id(self, request: Request) -> str:
+        given = request.headers.get("x-request-id", "")
+        return given if given and _is_id(given) else f"{self._id_head}{next(self._ids):012x}"
+
+    def _signed(self, request: Request, response: Response, name: str = "") -> Response:
+        """Give an answer the headers of the contract; those that a script set itself win."""
+        lines = b"%b%bx-request-id: %b\r\n" % (
+            response.lines,
+            self._lines,
+            (name or self._request_id(request)).encode("latin-1", "replace"),
+        )
+        client = request.headers.get("x-ms-client-request-id", "")
+        if client and _is_id(client):
+            lines += f"x-ms-client-request-id: {client}\r\n".encode("latin-1", "replace")
+        if response.headers:
+            held = [line for line in lines.splitlines(keepends=True) if line.partition(b":")[0].decode() not in response.headers]
+            lines = b"".join(held)
+        response.lines = lines
+        return response
+
+    # --- about the instance -------------------------------------------------------------------------------------------
+
+    def _own_routes(self) -> Routes:
+        wire = azure.Score(self.models[0])
+        plain = {"/": self._answer_health, "/metrics": self._answer_metrics}
+        return {path: {"GET": Route(wire, plain=answer)} for path, answer in plain.items()}
+
+    def _answer_health(self, request: Request) -> Response:
+        """Say that the instance lives."""
         return Response(body=b"Healthy", content_type="text/plain; charset=utf-8")
 
-    async def get_ping(self, request: Request) -> Response:
-        """Say so as MLflow does."""
-        return Response(body=b"\n", content_type="application/json")
-
-    async def get_version(self, request: Request) -> Response:
-        """Name the version of the server."""
-        return Response(body=__version__.encode(), content_type="text/plain; charset=utf-8")
-
-    async def get_metrics(self, request: Request) -> Response:
-        """Count answers and the model's time in Prometheus' text format."""
-        name = f'deployment="{self.deployment}"'
-        lines = [
-            "# TYPE modelreg_answers_total counter",
-            *(f'modelreg_answers_total{{{name},status="{status}"}} {count}' for status, count in sorted(self.counts.items())),
-            "# TYPE modelreg_model_seconds_total counter",
-            f"modelreg_model_seconds_total{{{name}}} {self._model_seconds:.6f}",
-            "# TYPE modelreg_waiting gauge",
-            f"modelreg_waiting{{{name}}} {self._waiting}",
-        ]
-        return Response(body="\n".join([*lines, ""]).encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
-
-    async def get_options(self, request: Request) -> Response:
-        """Answer OPTIONS; without CORS headers, so that web pages stay out."""
-        return Response(content_type="text/plain", headers={"allow": "GET, POST, OPTIONS"})
-
-    async def get_swagger(self, request: Request) -> Response:
-        """Describe ``/score``; files beside the scoring script win."""
-        version = dict(parse_qsl(request.query)).get("version", "2")
-        if version not in OPENAPI_VERSIONS:
-            return json_response({"message": f"Swagger version [{version[:20]}] is not supported; use {', '.join(OPENAPI_VERSIONS)}."}, 404)
-        return json_response(self._own_swagger(version) or describe(version, self.deployment, self.signature, self.input_example))
-
-    async def score(self, request: Request) -> Response:
-        """Answer Azure's route: a bare list of predictions, or what the script returns."""
-        if request.method != "POST":
-            request.body = json.dumps(dict(parse_qsl(request.query))).encode()
-        kind = _content_type(request)
-        if request.method == "POST" and self.script is None and kind not in ("application/json", ""):
-            return json_response({"message": f'Send application/json, not "{kind[:60]}".'}, 415)
-        if "pickle" in kind:
-            return json_response({"message": "Pickles are never read."}, 415)
-        return await self._predict(request, lambda value: value, lambda message, status: {"message": message})
-
-    async def invoke(self, request: Request) -> Response:
-        """Answer MLflow's route: ``{"predictions": …}``."""
-        kind = _content_type(request)
-        if kind not in ("application/json", "text/csv"):
-            message = f'Send application/json or text/csv, not "{kind[:60]}".'
-            return json_response({"error_code": "BAD_REQUEST", "message": message}, 415)
-        codes = {400: "BAD_REQUEST", 404: "ENDPOINT_NOT_FOUND"}
-        return await self._predict(
-            request,
-            lambda value: {"predictions": value},
-            lambda message, status: {"error_code": codes.get(status, "INTERNAL_ERROR"), "message": message},
-        )
-
-    # --- the model ----------------------------------------------------------------------------------------------------
-
-    async def _predict(self, request: Request, wrap: Callable[[Any], Any], fail: Callable[[str, int], Any]) -> Response:
-        refused = self._misrouted(request)
-        if refused:
-            return json_response(fail(*refused), refused[1])
-        if self._waiting >= self.max_waiting:
-            return json_response(fail("Too many requests wait for the model; try again later.", 429), 429, **{"retry-after": "1"})
-        self._waiting += 1
-        work = self._model_thread.submit(self._answer, request, wrap, fail)
-        future = asyncio.wrap_future(work)
-        future.add_done_callback(self._count_out)
-        try:
-            return await asyncio.wait_for(asyncio.shield(future), self.timeout_seconds)
-        except asyncio.CancelledError:  # the client has gone
-            work.cancel()
-            raise
-        except TimeoutError:
-            work.cancel()  # if it has not begun; a running one keeps its place in the queue
-            message = f"Scoring timeout after {self.timeout_seconds * 1000:.0f} ms; request_settings.request_timeout_ms sets the limit."
-            return json_response(fail(message, 408), 408)
-
-    def _count_out(self, _: object) -> None:
-        self._waiting -= 1
-
-    def _misrouted(self, request: Request) -> tuple[str, int] | None:
-        """Say why this deployment shall not answer: another was asked for, or it has no traffic."""
-        wanted = request.headers.get("azureml-model-deployment")
-        if wanted and wanted != self.deployment:
-            return f'Deployment "{wanted[:64]}" not found; this endpoint has "{self.deployment}".', 404
-        if not wanted and not self._endpoint.read().get("traffic", {}).get(self.deployment):
-            return "There is no deployment with positive weight; name one with the header azureml-model-deployment or set the traffic.", 404
-        return None
-
-    def _answer(self, request: Request, wrap: Callable[[Any], Any], fail: Callable[[str, int], Any]) -> Response:
-        """Ask the model; called in its thread. A stranger sees no traceback, the log has all of it."""
-        start = time.perf_counter()
-        try:
-            value = self._run_script(request) if self.script else self._run_predictor(request)
-            response = value if isinstance(value, Response) else json_response(wrap(to_json(value)))
-        except InvalidInput as error:
-            response = json_response(fail(error.message, 400), 400)
-        except Unwritable as error:
-            LOG.error("%s", error)
-            response = json_response(fail(str(error), 500), 500, **FAILED)
-        except BaseException:  # the model's and the script's own code may raise anything, even SystemExit
-            LOG.exception("The request failed in the model")
-            message = "An unexpected error occurred in the model or its scoring script. Check the logs for more info."
-            response = json_response(fail(message, 500), 500, **FAILED)
-        seconds = time.perf_counter() - start
-        self._model_seconds += seconds
-        return response.replace(headers={"x-ms-run-fn-exec-ms": f"{seconds * 1000:.3f}", **response.headers})
-
-    def _run_predictor(self, request: Request) -> Any:
-        rows = to_input(parse_rows(request.body, _content_type(request)), self.predictor.wants, self.signature)
-        try:
-            return self.predictor(rows)
-        except ValueError as error:
-            # What libraries raise for the wrong number of features, or for gaps where they take none.
-            LOG.exception("The model refused the input")
-            raise InvalidInput(f"The model refused the input: {str(error).splitlines()[0] if str(error) else 'ValueError'}") from None
-
-    def _run_script(self, request: Request) -> Any:
-        assert self.script
-        try:
-            text = request.body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise InvalidInput("The body is not UTF-8 text.") from None
-        value = self.script.score(text, request.headers)
-        # Flask's answers, which AMLResponse is one of, carry status, headers and body of their own.
-        return _flask_response(value) if hasattr(value, "status_code") and hasattr(value, "get_data") else value
-
-    def _own_swagger(self, version: str) -> Any:
-        names = ("swagger2.json", "swagger.json") if version.startswith("2") else ("swagger3.json",)
-        for name in names:
-            path = os.path.join(self.code_folder or "", name)
-            if self.code_folder and os.path.isfile(path):
-                return JsonFile(path).read()
-        return None
+    def _answer_metrics(self, request: Request) -> Response:
+        """Count in Prometheus' text format."""
+        running = sum(batcher.running for batcher in self._batchers.values())
+        text = self.metrics.text(waiting=self.waiting, in_flight=running)
+        text += self._collector.metrics_text(self.deployment) if self._collector else ""
+        text += self._router.metrics_text() if self._router else ""
+        return Response(body=text.encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-class JsonFile:
-    """A small JSON file that others replace; read again when it changed."""
-
-    def __init__(self, path: str) -> None:
-        self._path, self._stamp = path, (0, 0)
-        self._value: dict[str, Any] = {}
-
-    def read(self) -> dict[str, Any]:
-        """Return its mapping; an absent file is an empty one."""
-        try:
-            status = os.stat(self._path)
-        except FileNotFoundError:
-            return {}
-        if (status.st_mtime_ns, status.st_ino) != self._stamp:
-            with open(self._path, encoding="utf-8") as stream:
-                self._value = json.load(stream)
-            self._stamp = (status.st_mtime_ns, status.st_ino)
-        return self._value
+_ABOUT_INSTANCE = (*OPEN_PATHS, "/metrics")
 
 
-def _flask_response(value: Any) -> Response:
-    headers = {name.lower(): text for name, text in value.headers.items() if name.lower() not in OWN_HEADERS}
-    return Response(
-        status=int(value.status_code), body=value.get_data(), content_type=value.content_type or "application/json", headers=headers
-    )
-
-
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-_ROUTES: dict[str, dict[str, Route]] = {
-    "/": {"GET": App.get_health},
-    "/health": {"GET": App.get_ping},
-    "/ping": {"GET": App.get_ping},
-    "/version": {"GET": App.get_version},
-    "/metrics": {"GET": App.get_metrics},
-    "/score": {"POST": App.score, "GET": App.score, "OPTIONS": App.get_options},
-    "/invocations": {"POST": App.invoke},
-    "/swagger.json": {"GET": App.get_swagger},
-}
+def _is_id(text: str) -> bool:
+    return len(text) <= MAX_REQUEST_ID and text.isprintable()

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain
 
 from ..entities.model import ColumnSpec, Signature
 from ..errors import InvalidInput, nearest
+from .calls import Unwritable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +57,32 @@ def parse_json(body: bytes) -> Any:
     InvalidInput
         If it is none, is nested too deeply, names a key twice, or holds numbers or text that JSON has not.
     """
+    import orjson
+
+    try:
+        value = orjson.loads(body)
+    except ValueError:  # refused, or among what the slower parser takes: a byte order mark, deep lists
+        return _parse_slowly(body)
+    return value if _names_no_key_twice(value, body) else _parse_slowly(body)
+
+
+def _names_no_key_twice(value: Any, body: bytes) -> bool:
+    """Say whether it is sure that no key stands twice, where the parser has kept only the last.
+
+    Every mapping has a brace and every key a colon; where the text has more of them than the value, they may be in texts or not.
+    """
+    braces, colons = body.count(b"{"), body.count(b":")
+    level: Any = (value,)
+    while braces and level:
+        held = [item for item in level if type(item) is dict]
+        braces -= len(held)
+        colons -= sum(map(len, held))
+        if braces:
+            level = list(chain.from_iterable(item.values() if type(item) is dict else item for item in level if type(item) in (dict, list)))
+    return braces == colons == 0
+
+
+def _parse_slowly(body: bytes) -> Any:
     try:
         text = body.decode("utf-8-sig")
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)
@@ -82,7 +110,7 @@ def parse_rows(body: bytes, content_type: str) -> Rows:
     value = parse_json(body)
     if isinstance(value, list):
         return _from_list(value, "body")
-    known = [key for key in ENVELOPES if isinstance(value, dict) and key in value]
+    known = [key for key in value if key in ENVELOPES] if isinstance(value, dict) else []
     if len(known) != 1:
         raise InvalidInput(f'A body has one of the keys {", ".join(ENVELOPES)}; for example {{"input_data": [[1.0, 2.0]]}}.')
     if value.get("params"):
@@ -173,7 +201,7 @@ def to_input(rows: Rows, wants: str, signature: Signature | None) -> Any:
     """
     specs = signature.inputs if signature else []
     is_table = bool(specs) and all(spec.shape is None for spec in specs)
-    if wants == "tensors":
+    if wants == "tensors" and not (is_table and rows.named is None):
         return _to_tensors(rows, specs)
     if rows.named is not None:
         if not is_table and wants == "array" and len(rows.named) == 1:
@@ -211,17 +239,34 @@ def _to_table(rows: Rows, wants: str, specs: list[ColumnSpec]) -> Any:
     table = [row if isinstance(row, list) else [row] for row in rows.rows]
     order = _order(rows.columns, specs)
     _check_widths(table, len(rows.columns) if rows.columns is not None else len(specs), specs)
-    columns = [_typed([row[place] for row in table], spec, place, rows.is_text) for place, spec in zip(order, specs, strict=True)]
+    columns = {
+        index: _typed([row[place] for row in table], spec, place, rows.is_text)
+        for index, (place, spec) in enumerate(zip(order, specs, strict=True))
+        if place is not None
+    }
     if wants == "frame":
         import pandas as pd
 
-        return pd.DataFrame({spec.name or index: column for index, (spec, column) in enumerate(zip(specs, columns, strict=True))})
+        return pd.DataFrame({specs[index].name or index: column for index, column in columns.items()})
+    if wants == "tensors":
+        return {str(specs[index].name or index): column.reshape(-1, 1) for index, column in columns.items()}
     # Who takes one text a row, such as a vectorizer, takes it bare.
-    return columns[0] if len(specs) == 1 and specs[0].type == "string" else np.column_stack(columns)
+    if len(specs) == 1 and specs[0].type == "string":
+        return columns[0]
+    gaps = np.full(len(table), np.nan)  # what a model of bare arrays gets for a column that was left out
+    return stack([columns.get(index, gaps) for index in range(len(specs))])
 
 
-def _order(columns: list[str] | None, specs: list[ColumnSpec]) -> list[int]:
-    """Return where each column of the signature stands in a row."""
+def stack(columns: list[Any]) -> Any:
+    """Put columns side by side in one array: of objects, where moments stand beside something else, for which numpy has no type."""
+    import numpy as np
+
+    kinds = {column.dtype.kind for column in columns}
+    return np.column_stack(columns if len(kinds) == 1 or "M" not in kinds else [column.astype(object) for column in columns])
+
+
+def _order(columns: list[str] | None, specs: list[ColumnSpec]) -> list[int | None]:
+    """Return where each column of the signature stands in a row; None for one that was left out and may be."""
     names = [str(spec.name) for spec in specs]
     if columns is None:
         return list(range(len(specs)))
@@ -231,13 +276,14 @@ def _order(columns: list[str] | None, specs: list[ColumnSpec]) -> list[int]:
         return list(range(len(specs)))
     if len(set(columns)) < len(columns):
         raise InvalidInput(f'The column "{next(name for name in columns if columns.count(name) > 1)[:MAX_SHOWN]}" stands twice.')
-    missing, extra = [name for name in names if name not in columns], [name for name in columns if name not in names]
+    required = [str(spec.name) for spec in specs if spec.required is not False]
+    missing, extra = [name for name in required if name not in columns], [name for name in columns if name not in names]
     if missing:
         hint = nearest(missing[0], extra).replace("Did you mean", "Is it")
         raise InvalidInput(f'The column "{missing[0]}" is missing.{hint} The model takes {_listed(names)}.')
     if extra:
         raise InvalidInput(f'The model takes no column "{extra[0][:MAX_SHOWN]}"; it takes {_listed(names)}.')
-    return [columns.index(name) for name in names]
+    return [columns.index(name) if name in columns else None for name in names]
 
 
 def _check_widths(rows: list[Any], width: int, specs: list[ColumnSpec] | None = None) -> None:
@@ -374,8 +420,24 @@ def _leaves(value: Any) -> Any:
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
-class Unwritable(Exception):
-    """A model or script returned what JSON cannot hold."""
+def write_json(value: Any) -> bytes:
+    """Write what a model or script returned as compact JSON; NaN becomes null.
+
+    Raises
+    ------
+    Unwritable
+        If it holds something that JSON cannot.
+    """
+    import orjson
+
+    # What these leave to us has another form here than in orjson, or none.
+    options = (
+        orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+    )
+    try:
+        return orjson.dumps(value, option=options)
+    except TypeError:  # not contiguous, not numpy's, a key that is no text, an integer above 64 bits
+        return json.dumps(to_json(value), allow_nan=False, separators=(",", ":")).encode()
 
 
 def to_json(value: Any) -> Any:

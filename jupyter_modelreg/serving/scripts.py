@@ -71,11 +71,14 @@ def load_script(folder: str, name: str) -> Script:
     sys.modules["entry_module"] = module
     spec.loader.exec_module(module)
     module.init()
-    return Script(module.run)
+    return Script(module.run, is_batchable=getattr(module, "batch", False) is True)
 
 
 class Script:
     """A loaded script.
+
+    ``is_batchable`` is True for a module that says ``batch = True``: its ``run`` takes a list of bodies, and of headers if it
+    asks for them, and returns a list of answers, one for each. What waits for it is then given to it at once.
 
     Raises
     ------
@@ -83,8 +86,10 @@ class Script:
         If ``run`` takes more than the body and ``request_headers``.
     """
 
-    def __init__(self, run: Callable[..., Any]) -> None:
+    def __init__(self, run: Callable[..., Any], *, is_batchable: bool = False) -> None:
         import inspect
+
+        self.is_batchable = is_batchable
 
         parameters = inspect.signature(run).parameters
         named = [item for item in parameters.values() if item.name != "request_headers"]
@@ -94,8 +99,8 @@ class Script:
         self._run, self._parameter = run, named[0].name
         self._takes_headers = "request_headers" in parameters
 
-    def score(self, text: str, headers: dict[str, str]) -> Any:
-        """Call ``run`` with the request's text."""
+    def score(self, text: str | list[str], headers: dict[str, str] | list[dict[str, str]]) -> Any:
+        """Call ``run`` with the request's text, or those of several."""
         arguments: dict[str, Any] = {self._parameter: text}
         if self._takes_headers:
             arguments["request_headers"] = headers

@@ -17,6 +17,7 @@ import time
 import pytest
 
 from ..catalog import Catalog, database, open_catalog, pins
+from ..entities.environment import Environment
 from ..entities.model import Lineage, Model, Signature
 from ..entities.online import OnlineDeployment, OnlineEndpoint
 from ..errors import Conflict, Corrupted, InvalidInput, NotFound, Unavailable
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+START = (0, 0)  # before any version
+
+
 def manifest_of(content: str) -> Manifest:
     """Make the manifest of a file that is nowhere; a catalog knows only digests."""
     digest = content.encode().hex().ljust(64, "0")
@@ -37,6 +41,11 @@ def manifest_of(content: str) -> Manifest:
 def create(catalog: Catalog, name: str, content: str = "one", **values: Any) -> Model:
     """Register a version of a content."""
     return catalog.create_version(Model(name=name, **values), manifest_of(content), user="ada")
+
+
+def define(catalog: Catalog, digest: str, **values: Any) -> Environment:
+    """Record an environment of a definition; a catalog knows only its digest."""
+    return catalog.create_environment(Environment(name="tools", image="python:3.11", digest=digest, **values), user="ada")
 
 
 class CatalogSuite:
@@ -387,6 +396,111 @@ class CatalogSuite:
         catalog.delete_deployment("live", "blue")
         assert catalog.list_deployments("live") == []
 
+    def test_an_environment_that_differs_in_nothing_is_the_latest_one(self, catalog: Catalog) -> None:
+        first = define(catalog, "a", tags={"team": "north"})
+        assert (first.version, first.latest_version) == ("1", "1")
+        assert define(catalog, "a") == first
+        assert [define(catalog, digest).version for digest in ("b", "a")] == ["2", "3"]
+        again = define(catalog, "a", description="Tools", tags={"stage": "prod"})
+        assert (again.version, again.description, again.tags) == ("3", "Tools", {"stage": "prod"})
+        assert [item.version for item in catalog.list_environments("tools")] == ["3", "2", "1"]
+        assert [(item.name, item.version) for item in catalog.list_environments()] == [("tools", "3")]
+
+    def test_an_environments_version_never_changes_and_is_never_used_twice(self, catalog: Catalog) -> None:
+        assert define(catalog, "a", version="7").version == "7"
+        assert define(catalog, "b").version == "8"
+        with pytest.raises(Conflict, match=r"tools:7 exists with another definition; versions never change"):
+            define(catalog, "b", version="7")
+        assert catalog.delete_environment("tools", "8") == ["8"]
+        with pytest.raises(Conflict, match=r"tools:8 was deleted at 20.+Z, it cannot be recreated"):
+            define(catalog, "b", version="8")
+        assert define(catalog, "b").version == "9"
+        assert catalog.delete_environment("tools") == ["9", "7"]
+        with pytest.raises(NotFound, match='There is no environment "tools"'):
+            catalog.get_environment("tools")
+        assert define(catalog, "b").version == "10"
+
+    def test_an_environment_is_found_by_version_and_label(self, catalog: Catalog) -> None:
+        for digest in ("a", "b"):
+            define(catalog, digest)
+        assert [catalog.get_environment("tools", *words).version for words in ((), ("1",), (None, "latest"))] == ["2", "1", "2"]
+        with pytest.raises(NotFound, match=r'Environment tools has no version "9"; it has 2, 1'):
+            catalog.get_environment("tools", "9")
+        with pytest.raises(NotFound, match=r"version label champion does not exist"):
+            catalog.get_environment("tools", label="champion")
+        with pytest.raises(NotFound, match='Did you mean "tools"'):
+            catalog.list_environments("tool")
+        with pytest.raises(InvalidInput, match="Cannot specify both"):
+            catalog.get_environment("tools", "1", "latest")
+        with pytest.raises(Conflict, match='There is an environment "tools"'):
+            catalog.create_environment(Environment(name="Tools", image="i", digest="a"))
+        wrong: list[dict[str, Any]] = [{"name": "a b"}, {"version": "latest"}, {"tags": {"a=b": "c"}}]
+        for bad in wrong:
+            with pytest.raises(InvalidInput):
+                catalog.create_environment(Environment(**{"name": "tools", "image": "i", "digest": "z", **bad}))
+        assert len(catalog.list_environments("tools", archived="all")) == 2
+        assert len(catalog.list_environments("tools", max_results=1)) == 1
+
+    def test_an_archived_environment_is_hidden_and_can_be_used(self, catalog: Catalog) -> None:
+        for digest in ("a", "b"):
+            define(catalog, digest)
+        catalog.set_environment_archived("tools", "2", True)
+        assert [item.version for item in catalog.list_environments()] == ["1"]
+        assert [item.version for item in catalog.list_environments(archived="only")] == ["2"]
+        assert catalog.get_environment("tools").is_archived
+        catalog.set_environment_archived("tools", None, True)
+        assert catalog.list_environments() == []
+        assert define(catalog, "c").is_archived
+        with pytest.raises(Conflict, match="The whole environment tools is archived; restore it first"):
+            catalog.set_environment_archived("tools", "2", False)
+        catalog.set_environment_archived("tools", None, False)
+        assert [item.version for item in catalog.list_environments("tools")] == ["3", "1"]
+
+    def test_an_environment_in_use_is_not_deleted(self, catalog: Catalog) -> None:
+        create(catalog, "churn")
+        define(catalog, "a")
+        catalog.create_endpoint(OnlineEndpoint(name="live"))
+        deployment = OnlineDeployment(name="blue", endpoint_name="live", model="azureml:churn:1", environment="azureml:tools:1")
+        catalog.put_deployment(deployment, None)
+        for version in ("1", None):
+            with pytest.raises(Conflict, match=r"Environment tools:1 is used at live/blue; delete the deployment first"):
+                catalog.delete_environment("tools", version)
+        catalog.delete_deployment("live", "blue")
+        assert catalog.delete_environment("tools") == ["1"]
+
+    def test_a_build_context_is_spared_by_a_clean_up_as_long_as_its_environment_stands(self, catalog: Catalog) -> None:
+        context = manifest_of("Dockerfile")
+        pin = catalog.pin({context.digest})
+        catalog.create_environment(Environment(name="tools", image="i", digest="a"), manifest=context, pin=pin)
+        assert catalog.live_digests() == {context.digest}
+        assert catalog.kept_contexts() == [("environment tools:1", context.digest, context.size_bytes)]
+        assert catalog.rows("SELECT * FROM pin") == []
+        catalog.delete_environment("tools")
+        assert catalog.live_digests() == set()
+        assert catalog.kept_contexts() == []
+
+    def test_every_change_of_an_environment_is_recorded(self, catalog: Catalog) -> None:
+        define(catalog, "a")
+        define(catalog, "a")
+        catalog.update_environment("tools", "1", lambda found: found.replace(description="new"), user="eve")
+        catalog.set_environment_archived("tools", "1", True)
+        catalog.delete_environment("tools", "1")
+        assert [(row.action, row.subject) for row in reversed(catalog.audit())] == [
+            ("create environment", "tools:1"),
+            ("update environment", "tools:1"),
+            ("archive environment", "tools:1"),
+            ("delete environment", "tools:1"),
+        ]
+        assert catalog.broken_audit() is None
+
+    def test_eight_processes_that_define_the_same_environment_make_one(self, url: str) -> None:
+        code = (
+            "import sys; from jupyter_modelreg.testing.catalogs import define; from jupyter_modelreg.catalog import open_catalog;"
+            "print(define(open_catalog(sys.argv[1]), 'a').version)"
+        )
+        runs = [subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)]
+        assert [run.communicate() for run in runs] == [(b"1\n", b"")] * 8
+
     def test_every_change_is_counted_and_no_failed_one(self, catalog: Catalog) -> None:
         before = catalog.change_number()
         create(catalog, "churn")
@@ -398,9 +512,9 @@ class CatalogSuite:
 
     def test_what_is_pinned_is_passed_over(self, catalog: Catalog) -> None:
         pin = catalog.pin({"a", "b"})
-        assert catalog.doom(["a", "c"], 0, nothing)[1] == {"c"}
+        assert catalog.doom(["a", "c"], START, nothing)[1] == {"c"}
         catalog.unpin(pin)
-        assert catalog.doom(["a"], 0, nothing)[1] == {"a"}
+        assert catalog.doom(["a"], START, nothing)[1] == {"a"}
 
     def test_a_version_takes_the_place_of_its_pin(self, catalog: Catalog) -> None:
         digest = manifest_of("one").digest
@@ -408,16 +522,16 @@ class CatalogSuite:
         catalog.create_version(Model(name="churn"), manifest_of("one"), pin=pin)
         assert catalog.rows("SELECT * FROM pin") == []
         names_of = {digest: {"a", digest}}.__getitem__
-        assert catalog.doom(["a", digest, "c"], 0, names_of)[1] == {"c"}  # it came while the candidates were looked for
+        assert catalog.doom(["a", digest, "c"], START, names_of)[1] == {"c"}  # it came while the candidates were looked for
 
     def test_content_that_went_and_came_back_may_lie_elsewhere(self, catalog: Catalog) -> None:
         create(catalog, "churn", "one")
-        since, digest = catalog.last_version(), manifest_of("one").digest
+        since, digest = catalog.last_rows(), manifest_of("one").digest
         catalog.delete_version("churn", "1")
         create(catalog, "churn", "one")
         names_of = {digest: {"old pack"}}.__getitem__
         assert catalog.doom(["old pack", "c"], since, names_of)[1] == {"c"}
-        assert catalog.doom(["old pack"], catalog.last_version(), names_of)[1] == {"old pack"}
+        assert catalog.doom(["old pack"], catalog.last_rows(), names_of)[1] == {"old pack"}
 
     def test_a_version_whose_pin_is_gone_is_not_recorded(self, catalog: Catalog) -> None:
         pin = catalog.pin({"a"})
@@ -427,7 +541,7 @@ class CatalogSuite:
         assert catalog.list_models() == []
 
     def test_a_registration_waits_until_what_it_needs_is_gone(self, catalog: Catalog, url: str) -> None:
-        doomed, _ = catalog.doom(["a"], 0, nothing)
+        doomed, _ = catalog.doom(["a"], START, nothing)
         timer = threading.Timer(0.3, lambda: open_catalog(url).forget_doomed(doomed))
         timer.start()
         started = time.monotonic()
@@ -436,7 +550,7 @@ class CatalogSuite:
         timer.join()
 
     def test_a_registration_that_waits_in_vain_says_for_whom(self, catalog: Catalog) -> None:
-        catalog.doom(["a"], 0, nothing)
+        catalog.doom(["a"], START, nothing)
         with pytest.raises(
             Unavailable, match=r"The store is being cleaned by process \d+ on .+ since 20.+Z; nothing was registered. Try again"
         ):
@@ -444,18 +558,18 @@ class CatalogSuite:
         assert catalog.pin({"b"}, wait_seconds=0.1)
 
     def test_two_clean_ups_remove_nothing_twice(self, catalog: Catalog) -> None:
-        assert catalog.doom(["a"], 0, nothing)[1] == {"a"}
-        assert catalog.doom(["a", "b"], 0, nothing)[1] == {"b"}
+        assert catalog.doom(["a"], START, nothing)[1] == {"a"}
+        assert catalog.doom(["a", "b"], START, nothing)[1] == {"b"}
 
     def test_the_pin_of_a_dead_process_is_dropped(self, catalog: Catalog, url: str) -> None:
         in_a_process_that_dies(url, "pin({'a'})")
-        assert catalog.doom(["a"], 0, nothing)[1] == {"a"}
+        assert catalog.doom(["a"], START, nothing)[1] == {"a"}
 
     def test_what_a_dead_clean_up_had_chosen_is_free_again(self, catalog: Catalog, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        in_a_process_that_dies(url, "doom(['a'], 0, set)")
-        assert catalog.doom(["a"], 0, nothing)[1] == {"a"}
+        in_a_process_that_dies(url, "doom(['a'], (0, 0), set)")
+        assert catalog.doom(["a"], START, nothing)[1] == {"a"}
         catalog.forget_doomed(str(catalog.rows("SELECT id FROM doomed")[0][0]))
-        in_a_process_that_dies(url, "doom(['a'], 0, set)")
+        in_a_process_that_dies(url, "doom(['a'], (0, 0), set)")
         monkeypatch.setattr(pins, "SETTLE_SECONDS", 0.2)
         assert catalog.pin({"a"}, wait_seconds=5)
 
@@ -466,9 +580,9 @@ class CatalogSuite:
                 patch.setattr(time, "time", lambda years=years: real() + years * 365 * 86_400)
                 assert database.utc_now()[:4] != time.strftime("%Y")
                 pin = catalog.pin({"a"})
-                assert catalog.doom(["a"], 0, nothing)[1] == set()
+                assert catalog.doom(["a"], START, nothing)[1] == set()
             if years < 0:  # the clock leaps ahead: the pin looks a year old, and its registration is told so
-                assert catalog.doom(["a"], 0, nothing)[1] == {"a"}
+                assert catalog.doom(["a"], START, nothing)[1] == {"a"}
                 with pytest.raises(Unavailable, match="collected meanwhile"):
                     catalog.create_version(Model(name="churn"), manifest_of("one"), pin=pin)
                 catalog.forget_doomed(str(catalog.rows("SELECT id FROM doomed WHERE names = 'a'")[0][0]))
@@ -495,7 +609,7 @@ class CatalogSuite:
         catalog.delete_version("churn", "1")
         catalog.delete_model("other")
         catalog.unpin(catalog.pin({"a"}))
-        catalog.forget_doomed(catalog.doom(["a"], 0, nothing)[0])
+        catalog.forget_doomed(catalog.doom(["a"], START, nothing)[0])
         rows = catalog.audit()
         assert [(row.number, row.actor, row.action, row.subject) for row in reversed(rows)] == [
             (1, "ada", "create", "churn:1"),

@@ -227,6 +227,36 @@ def test_a_scoring_script_of_ones_own_is_deployed(az: Az, mlflow_model: Path) ->
     assert "request received" in az("az ml online-deployment get-logs --local --name blue --endpoint my-endpoint")["text"]
 
 
+def test_environments_are_managed(az: Az) -> None:
+    """Source: Azure ML, "Manage Azure Machine Learning environments with the CLI & SDK (v2)"."""
+    Path("docker-image.yml").write_text(
+        "$schema: https://azuremlschemas.azureedge.net/latest/environment.schema.json\n"
+        "name: docker-image-example\nimage: pytorch/pytorch:latest\ndescription: Environment created from a Docker image.\n"
+    )
+    Path("conda-yamls").mkdir()
+    Path("conda-yamls/pydata.yml").write_text(
+        "name: pydata-example\nchannels: [conda-forge]\ndependencies: [python=3.12, numpy, pip, {pip: [pandas]}]\n"
+    )
+    Path("docker-image-plus-conda.yml").write_text(
+        "name: docker-image-plus-conda-example\nimage: mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04\n"
+        "conda_file: conda-yamls/pydata.yml\ndescription: Environment created from a Docker image plus Conda environment.\n"
+    )
+    Path("docker-contexts/python-and-pip").mkdir(parents=True)
+    Path("docker-contexts/python-and-pip/Dockerfile").write_text("FROM python:3.12\nRUN pip install numpy\n")
+    Path("docker-context.yml").write_text("name: docker-context-example\nbuild:\n  path: docker-contexts/python-and-pip\n")
+    for name in ("docker-image", "docker-image-plus-conda", "docker-context"):
+        assert az(f"az ml environment create --file {name}.yml")["version"] == "1"
+    assert len(az("az ml environment list")) == 3
+    assert [item["version"] for item in az("az ml environment list --name docker-image-example")] == ["1"]
+    assert az("az ml environment show --name docker-image-plus-conda-example --version 1")["conda_file"]["dependencies"][0] == "python=3.12"
+    az('az ml environment update --name docker-image-example --version 1 --set description="This is an updated description."')
+    assert az("az ml environment show --name docker-image-example --version 1")["description"] == "This is an updated description."
+    az("az ml environment archive --name docker-image-example --version 1")
+    assert [item["name"] for item in az("az ml environment list --archived-only")] == ["docker-image-example"]
+    az("az ml environment restore --name docker-image-example --version 1")
+    assert len(az("az ml environment list")) == 3
+
+
 @pytest.mark.parametrize(
     ("line", "error", "what"),
     [
@@ -234,7 +264,6 @@ def test_a_scoring_script_of_ones_own_is_deployed(az: Az, mlflow_model: Path) ->
         ("az ml job download --name my_job --output-name my_model", NotYet, "jobs"),
         ("az ml datastore create -f datastore.yml", NotYet, "datastores beyond the default one"),
         ("az ml data create -f data.yml", NotYet, "data assets"),
-        ("az ml environment create -f environment.yml", NotYet, "environments"),
         ("az ml registry create -f registry.yml", NotYet, "registries"),
         (
             "az ml model share --name run-model-example --version 1 --registry-name my-registry "
@@ -244,7 +273,6 @@ def test_a_scoring_script_of_ones_own_is_deployed(az: Az, mlflow_model: Path) ->
         ),
         ("az ml batch-endpoint create --name my-batch-endpoint --model azureml:my_model:latest", NotYet, "batch endpoints"),
         ("az ml batch-deployment create -f batch-deployment.yml --set-default", NotYet, "batch endpoints"),
-        ('az ml online-endpoint update --name my-endpoint --traffic "blue=90 green=10"', ModelRegistryError, "blue/green"),
         ("az ml model package --name run-model-example --version 1 -f package.yml", NotYet, "packages"),
     ],
     ids=lambda value: value.split(" -")[0] if isinstance(value, str) and value.startswith("az ml ") else None,

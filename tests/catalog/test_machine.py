@@ -119,7 +119,7 @@ class CatalogMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.doomed is None)
     @rule()
     def look_for_garbage(self) -> None:
-        since = self.catalog.last_version()
+        since = self.catalog.last_rows()
         self.looked = (self.stored - self.catalog.live_digests(), since)
 
     @precondition(lambda self: self.looked and self.doomed is None)

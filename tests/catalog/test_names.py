@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_modelreg.catalog.names import check_model, check_model_name, check_tag, check_version
+from jupyter_modelreg.catalog.names import check_model, check_name, check_tag, check_version
 from jupyter_modelreg.entities.model import Model
 from jupyter_modelreg.errors import InvalidInput
 from jupyter_modelreg.references import parse_model_name
@@ -40,14 +40,14 @@ BAD_NAMES = {
 @pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES.keys())
 def test_what_is_no_name_is_refused_with_the_rule(name: str) -> None:
     with pytest.raises(InvalidInput, match="is no name of a model: letters, digits") as caught:
-        check_model_name(name)
+        check_name(name, "a model")
     assert caught.value.key == "name"
     assert len(caught.value.message) < 200
 
 
 @pytest.mark.parametrize("name", ["churn", "sklearn-1.5", "Phi-3.5", "a_b", "7", "x" * 255, "console"])
 def test_names_as_azure_has_them_pass(name: str) -> None:
-    assert check_model_name(name) == name
+    assert check_name(name, "a model") == name
 
 
 @pytest.mark.parametrize("version", ["latest", "LATEST", "a b", "1/2", "../1", "a:b", "١", "", ".1", "-1", "x" * 65, "9" * 19])
@@ -79,7 +79,7 @@ def test_a_model_is_checked_in_all_three() -> None:
 @given(st.text(max_size=80), st.text(max_size=20))
 def test_every_name_and_version_that_pass_can_be_written_as_a_reference(name: str, version: str) -> None:
     try:
-        check_model_name(name)
+        check_name(name, "a model")
         check_version(version)
     except InvalidInput:
         return

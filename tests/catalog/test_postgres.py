@@ -25,6 +25,7 @@ from jupyter_modelreg.catalog import postgres as module
 from jupyter_modelreg.catalog.postgres import PostgresDatabase
 from jupyter_modelreg.commands.workspace import ShowSettings
 from jupyter_modelreg.doors.changes import Changes
+from jupyter_modelreg.entities import Environment
 from jupyter_modelreg.errors import InvalidInput, Refused, Unavailable
 from jupyter_modelreg.installation import list_settings
 from jupyter_modelreg.workspace import open_workspace
@@ -247,6 +248,20 @@ def test_a_newer_layout_is_read_and_never_written(postgres_url: str, postgres: S
         assert [item.name for item in catalog.list_models()] == ["churn"]
         with pytest.raises(Refused, match=r"newer version of jupyter-modelreg; this one only reads it. Please upgrade"):
             create(catalog, "other")
+
+
+def test_a_catalog_of_layout_2_is_brought_up(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(module, "POSTGRES", {2: module.POSTGRES[2]})
+        before.setattr(module, "POSTGRES_LAYOUT", 2)
+        old = Catalog(PostgresDatabase(postgres_url))
+        create(old, "churn", tags={"stage": "dev"})
+        assert old.rows("SELECT number FROM layout") == [(2,)]
+    catalog = Catalog(PostgresDatabase(postgres_url))
+    assert catalog.rows("SELECT number FROM layout") == [(3,)]
+    assert [(item.name, item.tags) for item in catalog.list_models()] == [("churn", {"stage": "dev"})]
+    assert catalog.create_environment(Environment(name="tools", image="python:3.11", digest="d")).version == "1"
+    assert catalog.broken_audit() is None
 
 
 def test_both_databases_have_the_same_tables(catalog: Catalog, path: Path) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from jupyter_modelreg import models
+from jupyter_modelreg.catalog.sqlite import LAYOUT
 from jupyter_modelreg.commands.model import CompareModels, CreateModel, DownloadModel, ShowModel
+from jupyter_modelreg.entities import Environment
 from jupyter_modelreg.workspace import Workspace
 
 from .migrations import kill_migrations
@@ -27,8 +29,9 @@ def old(request: pytest.FixtureRequest, home: Path) -> Path:
     return home
 
 
-def test_there_is_a_registry_of_every_release() -> None:
-    assert [path.name.removesuffix(".tar.gz") for path in RELEASES] == ["0.1.0"]
+def test_there_is_a_registry_of_every_release_and_of_every_layout_before_this_one() -> None:
+    assert [path.name.removesuffix(".tar.gz") for path in RELEASES] == ["0.1.0", "layout-2"]
+    assert LAYOUT == 3
 
 
 def test_it_is_brought_up_with_a_copy_beside_it(old: Path, workspace: Workspace) -> None:
@@ -43,7 +46,9 @@ def test_it_is_brought_up_with_a_copy_beside_it(old: Path, workspace: Workspace)
     assert [item.name for item in workspace.catalog.list_models(archived="only")] == ["old", "churn"]
     assert [item.name for item in workspace.catalog.list_endpoints()] == ["live"]
     assert workspace.catalog.deployments_of("churn", "3") == ["live/blue"]
-    with closing(sqlite3.connect(old / "catalog.sqlite.layout-1")) as copy:
+    assert workspace.catalog.list_environments(archived="all") == []
+    (before,) = old.glob("catalog.sqlite.layout-*")
+    with closing(sqlite3.connect(before)) as copy:
         assert copy.execute("SELECT count(*) FROM version").fetchone() == (7,)
 
 
@@ -61,7 +66,20 @@ def test_its_models_load_and_it_goes_on(old: Path, workspace: Workspace, tmp_pat
     (tmp_path / "w.bin").write_bytes(b"weights")
     assert models.create_model(workspace, CreateModel(name="gone", path="w.bin")).version == "3"
     assert models.create_model(workspace, CreateModel(name="churn", path="w.bin")).version == "4"
+    assert workspace.catalog.create_environment(Environment(name="tools", image="python:3.11", digest="d")).version == "1"
     assert workspace.catalog.broken_audit() is None
+
+
+def test_a_record_of_changes_stays_whole_from_layout_2_on(home: Path, workspace: Workspace) -> None:
+    with tarfile.open(RELEASES[-1]) as archive:
+        archive.extractall(home, filter="data")
+    assert [(row.number, row.action, row.subject) for row in workspace.catalog.audit()] == [
+        (16, "restore", "churn:2"),
+        (15, "archive", "churn:2"),
+        (14, "update", "churn:3"),
+    ]
+    assert workspace.catalog.broken_audit() is None
+    assert workspace.catalog.get_version("churn").description == "Checked"
 
 
 def test_a_migration_that_is_killed_leaves_the_old_catalog_or_the_new_one(tmp_path: Path) -> None:

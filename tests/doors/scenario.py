@@ -108,7 +108,12 @@ STEPS: list[tuple[str, str, dict[str, Any]]] = [
         {"name": "blue", "endpoint_name": "story", "model": "azureml:scaler:2", "scoring_script": "code/score.py", "all_traffic": True},
     ),
     ("online-endpoint", "show", {"name": "story"}),
+    ("online-endpoint", "start", {"name": "story"}),
+    ("online-endpoint", "start", {"name": "nobody"}),
+    ("online-endpoint", "update", {"name": "story", "mirror_traffic": "blue=10"}),
     ("online-deployment", "show", {"name": "blue", "endpoint_name": "story"}),
+    ("online-deployment", "update", {"name": "blue", "endpoint_name": "story", "set": ["instance_count=0"]}),
+    ("online-deployment", "update", {"name": "blue", "endpoint_name": "story", "local": True, "no_wait": True}),
     ("online-deployment", "show", {"name": "green", "endpoint_name": "story"}),
     ("online-endpoint", "invoke", {"name": "story", "data": '{"data": [1, 2]}'}),
     ("online-endpoint", "invoke", {"name": "story", "data": '{"data": []}'}),
@@ -134,6 +139,22 @@ STEPS: list[tuple[str, str, dict[str, Any]]] = [
     ("model", "import", {"file": "code/score.py"}),
     ("model", "import", {"file": "nowhere.modelreg"}),
     ("model", "delete", {"name": "carried", "yes": True}),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "blue", "reference": "training.csv", "window": "9999d"}),
+    (
+        "monitor",
+        "drift",
+        {
+            **{"endpoint_name": "watched", "deployment_name": "blue", "reference": "training.csv", "window": "9999d"},
+            "threshold": {"population_stability_index": 5.5, "normalized_wasserstein_distance": 9.0},
+        },
+    ),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "blue"}),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "blue", "reference": "nowhere.csv"}),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "green", "reference": "training.csv"}),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "blue", "reference": "training.csv", "window": "soon"}),
+    ("monitor", "drift", {"endpoint_name": "watched", "deployment_name": "blue", "reference": "training.csv", "threshold": {"psi": 1.0}}),
+    ("monitor", "mirror", {"endpoint_name": "watched", "deployment_name": "green", "window": "9999d"}),
+    ("monitor", "mirror", {"endpoint_name": "watched", "deployment_name": "red"}),
     ("store", "stats", {}),
     ("store", "verify", {}),
     ("store", "verify", {"sample": 2}),
@@ -147,6 +168,38 @@ STEPS: list[tuple[str, str, dict[str, Any]]] = [
     ("audit", "list", {"max_results": 3}),
     ("audit", "list", {"model": "scaler"}),
     ("audit", "list", {"max_results": 0}),
+    ("environment", "list", {}),
+    ("environment", "create", {"name": "tools"}),
+    ("environment", "create", {"name": "tools", "conda_file": "code/conda.yaml", "tags": {"team": "north"}, "description": "Tools"}),
+    ("environment", "create", {"name": "tools", "conda_file": "code/conda.yaml"}),
+    ("environment", "create", {"name": "tools", "image": "python:3.11", "tags": {"team": "south"}}),
+    ("environment", "create", {"name": "tools", "version": "1", "image": "python:3.12"}),
+    ("environment", "create", {"name": "tools", "image": "python:3.11", "os_type": "windows", "version": "9"}),
+    ("environment", "create", {"name": "context", "build_context": "code"}),
+    ("environment", "create", {"name": "context", "build_context": "code", "dockerfile_path": "docker/File"}),
+    ("environment", "create", {"file": "code/conda.yaml"}),
+    ("environment", "create", {"file": "code/environment.yml", "set": ["tags.team=east"]}),
+    ("environment", "list", {}),
+    ("environment", "list", {"name": "tools"}),
+    ("environment", "list", {"name": "tols"}),
+    ("environment", "list", {"archived_only": True, "include_archived": True}),
+    ("environment", "show", {"name": "tools"}),
+    ("environment", "show", {"name": "tools:1"}),
+    ("environment", "show", {"name": "azureml:tools@latest"}),
+    ("environment", "show", {"name": "tools", "version": "5"}),
+    ("environment", "update", {"name": "tools", "version": "1", "set": ["tags.stage=prod", "description=Old"]}),
+    ("environment", "update", {"name": "tools", "version": "1", "set": ["image=python"]}),
+    ("environment", "archive", {"name": "tools", "version": "1"}),
+    ("environment", "list", {"name": "tools", "archived_only": True}),
+    ("environment", "restore", {"name": "tools", "version": "1"}),
+    ("environment", "share", {"name": "tools", "version": "1", "share_with_name": "s", "share_with_version": "1", "registry_name": "r"}),
+    ("environment", "build", {"name": "nobody"}),
+    ("environment", "list-built", {}),
+    ("environment", "clean", {"older_than": "soon", "yes": True}),
+    ("environment", "clean", {"older_than": "0"}),
+    ("environment", "delete", {"name": "tools", "version": "2", "yes": True}),
+    ("environment", "delete", {"name": "tools", "yes": True}),
+    ("environment", "delete", {"name": "tools", "yes": True}),
     ("model", "delete", {"name": "copy", "yes": True}),
     ("model", "list", {}),
     ("datastore", "list", {}),
@@ -162,8 +215,20 @@ def make_files(folder: Path) -> None:
     for name, scale in (("one", "2"), ("two", "3")):
         (folder / name / "weights").mkdir(parents=True)
         (folder / name / "weights" / "scale.txt").write_text(scale)
+    (folder / "training.csv").write_text("age,plan\n" + "".join(f"{20 + number},{'ab'[number % 2]}\n" for number in range(40)))
+    asked = [{"age": 40 + number, "plan": "ab"[number % 2]} for number in range(40)]
+    sides = {"live": {"deployment": "blue", "status": 200, "body": [1]}, "mirror": {"deployment": "green", "status": 200, "body": [2]}}
+    for collection, said in (("model_inputs", asked), ("mirror", {**sides, "is_same": False, "largest_difference": 1.0})):
+        collected = folder / "home" / "datastores" / "workspaceblobstore" / "modelDataCollector" / "watched" / "blue" / collection
+        collected.mkdir(parents=True)
+        row = {"specversion": "1.0", "time": "2026-01-02T03:04:05.678Z", "data": said, "xrequestid": "r"}
+        (collected / "0.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "code").mkdir()
     (folder / "code" / "score.py").write_text(SCRIPT)
+    (folder / "code" / "conda.yaml").write_text("name: tools\nchannels: [conda-forge]\ndependencies: [python=3.11, {pip: [six]}]\n")
+    (folder / "code" / "environment.yml").write_text("name: described\nconda_file: conda.yaml\nimage: ubuntu\n")
+    (folder / "code" / "docker").mkdir()
+    (folder / "code" / "docker" / "File").write_text("FROM python:3.11\n")
 
 
 def tell(door: Door) -> list[Answer]:
@@ -266,6 +331,10 @@ def _words(noun: str, verb: str, values: dict[str, Any]) -> list[str]:
 
 
 _VARYING = {
+    "memory_bytes",
+    "requests_per_second",
+    "p50_ms",
+    "p95_ms",
     "disk_bytes",
     "created_at",
     "last_modified_at",

@@ -68,6 +68,18 @@ class TestRegisteringACell:
             is None
         )
 
+    def test_training_data_is_kept_when_asked_and_the_model_loads_as_ever(self, notebook: Notebook) -> None:
+        notebook.run(TRAIN)
+        notebook.run(f"%%model_register iris\n{FIT}")
+        notebook.run(f"%%model_register iris --keep-sample\n{FIT}")
+        kept = [[item.path for item in notebook.run(f"%model_show iris:{version}").files] for version in (1, 2)]
+        assert [path for path in kept[1] if path not in kept[0]] == ["training_sample.jsonl"]
+        model = notebook.run("%model_show iris:2")
+        assert model.scan.verdict == "data-only"
+        assert notebook.run("%model_load iris:2").n_features_in_ == 4
+        with pytest.raises(UsageError, match="--keep-sample finds no rows that fit the model"):
+            notebook.run("%%model_register other --keep-sample\n[1, 2]")
+
     def test_metrics_of_an_earlier_cell_are_not_taken(self, notebook: Notebook) -> None:
         notebook.run(TRAIN)
         assert notebook.run(f"%%model_register iris\n{FIT}").metrics == {}

@@ -136,12 +136,39 @@ class TestPages:
             ml_client.models.list("nobody")
 
 
+def test_environments_have_azures_names(ml_client: MLClient) -> None:
+    conda = {"dependencies": ["python=3.11", {"pip": ["six"]}]}
+    made = ml_client.environments.create_or_update(Environment(name="tools", conda_file=conda, tags={"team": "north"}))
+    assert (made.name, made.version, made.conda_file) == ("tools", "1", conda)
+    again = ml_client.create_or_update(Environment(name="tools", conda_file=conda, description="Tools"))
+    assert (again.version, again.description, again.tags) == ("1", "Tools", {"team": "north"})
+    ml_client.environments.create_or_update(Environment(name="tools", image="python:3.11"))
+    assert [item.version for item in ml_client.environments.list("tools")] == ["2", "1"]
+    assert ml_client.environments.get("tools", label="latest").image == "python:3.11"
+    with pytest.raises(InvalidInput, match="Must provide either version or label"):
+        ml_client.environments.get("tools")
+    ml_client.environments.archive("tools", "2")
+    assert [item.version for item in ml_client.environments.list("tools", list_view_type=ListViewType.ARCHIVED_ONLY)] == ["2"]
+    ml_client.environments.restore("tools", label="latest")
+    assert [item.version for item in ml_client.environments.list()] == ["2"]
+    with pytest.raises(NotFound, match="registries come in a later version"):
+        ml_client.environments.share("tools", "1", share_with_name="t", share_with_version="1", registry_name="r")
+    with pytest.raises(NotFound, match="nothing to make"):
+        ml_client.environments.build(ml_client.environments.create_or_update(Environment(image="ubuntu")).name)
+    assert ml_client.environments.delete("tools", "1").names == ["tools:1"]
+
+
+def test_an_environment_without_a_name_gets_one_made_of_its_content(ml_client: MLClient) -> None:
+    made = [ml_client.environments.create_or_update(Environment(image="python:3.11")) for _ in range(2)]
+    assert made[0] == made[1]
+    assert (made[0].name, made[0].version) == (f"anonymous-{made[0].digest[:16]}", "1")
+
+
 @pytest.mark.parametrize(
     ("name", "word"),
     [
         ("jobs", "Jobs"),
         ("data", "Data assets"),
-        ("environments", "Environments"),
         ("registries", "Registries"),
         ("batch_endpoints", "Batch endpoints"),
         ("batch_deployments", "Batch endpoints"),
@@ -155,8 +182,8 @@ def test_what_a_later_version_brings_says_so(name: str, word: str, ml_client: ML
 
 
 def test_other_entities_than_this_version_has_say_so(ml_client: MLClient) -> None:
-    with pytest.raises(NotYet, match="not Environment"):
-        ml_client.create_or_update(Environment(name="e", image="i"))  # type: ignore[arg-type]
+    with pytest.raises(NotYet, match="not OnlineEndpoint"):
+        ml_client.create_or_update(OnlineEndpoint(name="e"))  # type: ignore[arg-type]
     with pytest.raises(NotYet, match="not Model"):
         ml_client.begin_create_or_update(Model(name="m", path="p"))  # type: ignore[arg-type]
 

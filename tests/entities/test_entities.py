@@ -18,7 +18,7 @@ def test_every_public_name_is_a_record_and_the_names_are_these() -> None:
     for name in entities.__all__:
         assert issubclass(getattr(entities, name), Record)
     assert dir(entities) == entities.__all__ == sorted(entities.__all__)
-    for module in ("answers", "datastore", "environment", "model", "online"):
+    for module in ("answers", "collection", "datastore", "environment", "model", "online"):
         imported = __import__(f"jupyter_modelreg.entities.{module}", fromlist=["x"])
         own = {name for name, item in vars(imported).items() if isinstance(item, type) and item.__module__ == imported.__name__}
         assert own <= set(entities.__all__), module

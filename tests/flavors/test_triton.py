@@ -56,8 +56,26 @@ def test_the_newest_version_of_the_only_model_answers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("files", "reason"),
-    [(["m/1/model.plan"], r"m/1 has no model\.onnx"), (["a/1/model.onnx", "b/1/model.onnx"], r"holds 2 models \(a, b\)")],
+    [
+        (["m/1/model.plan"], r"m/1 has no model\.onnx"),
+        (["a/1/model.onnx", "b/2/model.py"], r"b/2 has no model\.onnx"),
+    ],
 )
 def test_what_is_not_served_here_says_so(files: list[str], reason: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=reason):
         flavors.load_predictor(put(tmp_path / "repo", *files), "triton", None)
+
+
+def test_several_models_are_asked_by_name_and_never_guessed(tmp_path: Path) -> None:
+    predictor = flavors.load_predictor(put(tmp_path / "repo", "a/1/model.onnx", "a/3/model.onnx", "b/2/model.onnx"), "triton", None)
+    assert {name: version for name, (version, _) in predictor.members.items()} == {"a": "3", "b": "2"}
+    np.testing.assert_array_equal(predictor.members["b"][1]({"x": [[1, 2]], "z": [[1, 1]]}), [[2, 3]])
+    with pytest.raises(InvalidInput, match="This repository holds a, b; ask one of them: /v2/models/NAME/infer"):
+        predictor({"x": [[1, 2]], "z": [[1, 1]]})
+    with pytest.raises(InvalidInput, match=r"holds 2 models \(a, b\)"):
+        flavors.load_object(str(tmp_path / "repo"), "triton")
+
+
+def test_a_graph_says_itself_what_it_takes(tmp_path: Path) -> None:
+    predictor = flavors.load_predictor(put(tmp_path, "m.onnx") + "/m.onnx", "onnx", None)
+    assert [(spec.name, spec.type, spec.shape) for spec in predictor.signature.inputs] == [("x", "float", [-1, 2]), ("z", "float", [-1, 2])]

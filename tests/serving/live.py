@@ -20,7 +20,7 @@ class Live:
 
     def __init__(
         self,
-        handle: Callable[[Request], Awaitable[Response]],
+        handle: Callable[[Request], Response | Awaitable[Response]],
         refuse: Callable[[Request], Response | None] = lambda request: None,
         limits: Limits | None = None,
         listener: socket.socket | None = None,
@@ -43,7 +43,8 @@ class Live:
         self.loop.close()
 
     async def _abort(self) -> None:
-        self.server._server.close()
+        self.server.pause()
+        self.listener.close()
         for connection in list(self.server.connections):
             connection._transport.abort()
         await asyncio.sleep(0)

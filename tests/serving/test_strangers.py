@@ -16,6 +16,7 @@ from jupyter_modelreg.entities.model import ColumnSpec, Signature
 from jupyter_modelreg.errors import InvalidInput
 from jupyter_modelreg.serving import bind_port
 from jupyter_modelreg.serving.app import App
+from jupyter_modelreg.serving.calls import ServedModel
 from jupyter_modelreg.serving.http import Limits
 from jupyter_modelreg.serving.payloads import ENVELOPES, parse_rows, to_input
 
@@ -39,16 +40,13 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A deployment with short patience."""
     folder: Path = tmp_path_factory.mktemp("strangers")
     (folder / "keys.json").write_text('{"primary": "k"}')
-    (folder / "endpoint.json").write_text('{"traffic": {"blue": 100}}')
     listener, thread = bind_port(None), ThreadPoolExecutor(1)
     app = App(
         "blue",
+        models=[ServedModel("m", predictor=Counter(), signature=TABLE)],
         port=listener.getsockname()[1],
         keys_path=str(folder / "keys.json"),
-        endpoint_path=str(folder / "endpoint.json"),
         model_thread=thread,
-        predictor=Counter(),
-        signature=TABLE,
     )
     with Live(
         app.handle, app.refuse, Limits(header_bytes=4000, body_bytes=100_000, read_seconds=0.05, idle_seconds=0.05), listener
@@ -136,7 +134,7 @@ SIGNATURES = st.sampled_from(
 
 
 @FUZZ
-@given(BODIES, st.sampled_from(["/score", "/invocations"]))
+@given(BODIES, st.sampled_from(["/score", "/invocations", "/v1/models/m:predict", "/v2/models/m/infer"]))
 def test_any_json_over_the_wire(live: Live, body: object, path: str) -> None:
     text = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{live.port}\r\nAuthorization: Bearer k\r\nConnection: close\r\n"

@@ -239,8 +239,9 @@ function Keys({ trans, endpoint, onCopy }: IPartProps): JSX.Element {
   const rows = keys
     ? [
         { label: trans.__('Primary key'), copyLabel: trans.__('Copy primary key'), key: keys.primaryKey },
-        { label: trans.__('Secondary key'), copyLabel: trans.__('Copy secondary key'), key: keys.secondaryKey }
-      ]
+        { label: trans.__('Secondary key'), copyLabel: trans.__('Copy secondary key'), key: keys.secondaryKey },
+        { label: trans.__('Token'), copyLabel: trans.__('Copy token'), key: keys.accessToken }
+      ].flatMap(row => (row.key ? [{ ...row, key: row.key }] : []))
     : [];
   return (
     <div className="jp-modelreg-Field">

@@ -1,0 +1,122 @@
+"""Azure's route ``/score``: a bare list of predictions, or what the scoring script returns.
+
+A failure of the model or its script is 424 with Azure's headers of the status behind it, since a person sees the endpoint
+here, not the container behind it; other protocols say 500 in their own words.
+
+Source: azureml-inference-server-http 1.5; Azure ML, "Troubleshoot online endpoints", HTTP status codes.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from urllib.parse import parse_qsl
+
+from ..entities.model import Signature
+from .arrays import read_text, rows_and_key
+from .calls import Call, Route, Unacceptable
+from .http import Response, json_response
+from .payloads import parse_rows, to_input, write_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .calls import Routes, ServedModel
+    from .http import Request
+
+MODEL_FAILED = 424
+
+
+def routes(models: list[ServedModel]) -> Routes:
+    """Return the route of the deployment's model, the first one."""
+    wire = Score(models[0])
+    ask, options = Route(wire, models[0]), Route(wire, plain=_answer_options)
+    return {"/score": {"POST": ask, "GET": ask, "OPTIONS": options}}
+
+
+class Score:
+    """The format of ``/score`` for one model."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._reader = Reader(model.wants, model.signature)
+
+    def read(self, request: Request, model: ServedModel) -> Call:
+        """Read JSON in any of its envelopes; a script gets the text, for GET the query as JSON."""
+        kind = content_type(request)
+        if "pickle" in kind:
+            raise Unacceptable("Pickles are never read.", 415)
+        if request.method != "POST":
+            request.body = json.dumps(dict(parse_qsl(request.query))).encode()
+        if model.script is not None:
+            return read_text(request)
+        if request.method == "POST" and kind not in ("application/json", ""):
+            raise Unacceptable(f'Send application/json, not "{kind[:60]}".', 415)
+        return self._reader.read(request.body, "application/json")
+
+    def write(self, value: Any, call: Call, model: ServedModel) -> Response:
+        """Write what came back, and nothing around it."""
+        return Response(body=write_json(value))
+
+    def fail(self, message: str, status: int) -> Response:
+        """Say so in ``message``."""
+        if status != 500:
+            return json_response({"message": message}, status)
+        behind = {"ms-azureml-model-error-statuscode": "500", "ms-azureml-model-error-reason": "Internal Server Error"}
+        return json_response({"message": message}, MODEL_FAILED, **behind)
+
+
+class Reader:
+    """Reads bodies for one model; what depends on its signature alone is worked out once."""
+
+    def __init__(self, wants: str, signature: Signature | None) -> None:
+        self.wants, self.signature = wants, signature
+        specs = signature.inputs if signature else []
+        is_plain = wants == "array" and all(spec.shape is None and spec.type == "double" for spec in specs)
+        self._width = len(specs) if is_plain else 0  # of rows that are nothing but numbers
+
+    def read(self, body: bytes, content_type: str) -> Call:
+        """Return a body as what the predictor wants, and how far it may be joined with others.
+
+        Raises
+        ------
+        InvalidInput
+            If the body, a column or a value is at fault.
+        """
+        rows = parse_rows(body, content_type)
+        if self._width and rows.columns is None and not rows.is_text:
+            numbers = _numbers(rows.rows, self._width)
+            if numbers is not None:
+                return Call(numbers, len(numbers), "numbers")
+        inputs = to_input(rows, self.wants, self.signature)
+        return Call(inputs, *rows_and_key(inputs, self.signature))
+
+
+def _numbers(rows: list[Any], width: int) -> Any:
+    """Make an array of rows of numbers; None when they are anything else, which is then read column by column."""
+    import numpy as np
+
+    if (
+        not rows
+        or any(type(row) is not list or len(row) != width for row in rows)
+        or not _KINDS.issuperset(map(type, chain.from_iterable(rows)))
+    ):
+        return None
+    try:
+        return np.array(rows, dtype="float64")
+    except OverflowError:
+        return None
+
+
+_KINDS = frozenset({int, float})
+
+
+def content_type(request: Request) -> str:
+    """Return a request's media type in lower case, without parameters."""
+    kind = request.headers.get("content-type", "")
+    return kind if kind == "application/json" else kind.partition(";")[0].strip().lower()
+
+
+def _answer_options(request: Request) -> Response:
+    """Answer without CORS headers, so that web pages stay out."""
+    return Response(content_type="text/plain", headers={"allow": "GET, POST, OPTIONS"})
