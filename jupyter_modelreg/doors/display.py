@@ -43,6 +43,7 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "PythonBuild": (
         ("Environments", "environments"),
+        ("Asked for", "requirements"),
         ("Python", "python"),
         ("Packages", "packages"),
         ("Size", "size_bytes"),
