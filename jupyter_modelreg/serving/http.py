@@ -269,7 +269,7 @@ class Server:
                 self.pause()
                 loop.call_later(CROWDED_SECONDS, self.accept)
                 return
-            if len(self.connections) >= self._crowd and not self._make_room():
+            if len(self.connections) + len(self._arriving) >= self._crowd and not self._make_room():
                 client.close()
                 continue
             client.setblocking(False)
@@ -281,9 +281,10 @@ class Server:
 
     def _make_room(self) -> bool:
         """End the connection that has let us wait the longest; False if all of them wait for us."""
-        idle = min(self.connections, key=lambda connection: connection.deadline)
-        if idle.deadline == float("inf"):
+        idle = min(self.connections, key=lambda connection: connection.deadline, default=None)
+        if idle is None or idle.deadline == float("inf"):
             return False
+        self.connections.discard(idle)
         idle.abort()
         return True
 
@@ -675,7 +676,6 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End at once."""
-        self.deadline = float("inf")
         self._transport.abort()
 
     def _count_head(self, size: int) -> None:
