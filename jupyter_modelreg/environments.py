@@ -525,6 +525,7 @@ def _described(folder: str, build: Build, used: float, names: dict[str, list[str
         digest=build.digest,
         environments=names.get(build.digest, []),
         python=build.python,
+        requirements=build.requirements,
         packages=len(build.packages),
         size_bytes=build.size_bytes,
         made_at=build.made_at,

@@ -167,9 +167,24 @@ def _read_json(path: str) -> Any:
 
 def _write_json(path: str, values: Mapping[str, Any]) -> None:
     scratch = f"{path}.{os.getpid()}"
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
-        json.dump(values, stream)
-    os.replace(scratch, path)
+    try:
+        with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+            json.dump(values, stream)
+        os.replace(scratch, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(scratch)
+        raise
+
+
+def _is_written(path: str, values: Mapping[str, Any]) -> bool:
+    """Write a file, or leave the one that is there and say why: a full disk ends nobody, and the next look tries again."""
+    try:
+        _write_json(path, values)
+    except OSError as error:
+        print(f"{path} cannot be written: {error.strerror}", flush=True)
+        return False
+    return True
 
 
 def _listed(folder: str) -> list[str]:
@@ -189,6 +204,9 @@ def main(folder: str, fd: int) -> int:
     import logging
     import socket
 
+    from .worker import keep_printing
+
+    keep_printing()
     os.set_inheritable(fd, False)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     with open(os.open(os.path.join(folder, "supervisor.lock"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
@@ -206,13 +224,13 @@ class Supervisor:
     def __init__(self, folder: str, listener: socket) -> None:
         import asyncio
 
+        from .serving.gate import Gate
         from .serving.http import Server
-        from .serving.keys import Keys
 
         self.folder, self.listener = folder, listener
         self.environment = dict(os.environ)
         self._wanted = read_wanted(folder) or Wanted(endpoint=os.path.basename(folder), is_deleted=True)
-        self._keys = Keys(os.path.join(folder, "keys.json"))
+        self._gate = Gate(listener.getsockname()[1], os.path.join(folder, "keys.json"))
         self._server = Server(self._respond, self._refuse)
         self._deployments: dict[str, Deployment] = {}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -331,6 +349,7 @@ class Supervisor:
                 run.keep_up(self._wanted.scales.get(deployment.name, Scale()))
                 surplus += run.surplus()
                 rotate(os.path.join(run.folder, "log.txt"))
+        rotate(os.path.join(self.folder, "supervisor.log"))
         await self._route()
         for instance in surplus:
             self._in_background(instance.end(GRACE_SECONDS))
@@ -377,8 +396,7 @@ class Supervisor:
             },
         }
         is_new = routes != self._routes
-        if is_new and os.path.isdir(self.folder):
-            _write_json(os.path.join(self.folder, "routes.json"), routes)
+        if is_new and os.path.isdir(self.folder) and _is_written(os.path.join(self.folder, "routes.json"), routes):
             self._routes = routes
         # Those who are to accept hear of it before the others stop.
         await asyncio.gather(*(item.accept(is_on=True, is_new=is_new) for item in ready.get(front or "", [])))
@@ -395,19 +413,21 @@ class Supervisor:
             self._server.accept()
 
     def _refuse(self, request: Request) -> Response | None:
+        """Answer before a body comes, which nobody here would read."""
+        has_body = "transfer-encoding" in request.headers or int(request.headers.get("content-length", "0")) > 0
+        return self._respond(request) if has_body else None
+
+    def _respond(self, request: Request) -> Response:
+        """Say why nobody answers, to those whom an instance would answer."""
+        from .serving.gate import OPEN_PATHS
         from .serving.http import json_response
 
         request.is_kept_alive = False  # so that its next request meets an instance
-        if self._keys.accepts(request.headers.get("authorization", "")):
-            return None
-        message = "The key is missing or wrong; send the header Authorization: Bearer KEY."
-        return json_response({"message": message}, 401, **{"www-authenticate": "Bearer"})
-
-    def _respond(self, request: Request) -> Response:
-        """Say why nobody answers."""
-        from .serving.http import json_response
-
-        request.is_kept_alive = False
+        refusal = self._gate.refusal(request)
+        if refusal:
+            return refusal.response()
+        if request.path in OPEN_PATHS:
+            return json_response({"message": "No instance is ready."}, 503, **{"retry-after": "1"})
         pinned = request.headers.get("azureml-model-deployment")
         name = pinned or max(self._wanted.traffic, key=lambda name: self._wanted.traffic[name], default="")
         deployment = self._deployments.get(name)
@@ -573,8 +593,7 @@ class Run:
 
     def _say(self) -> None:
         status = self.status()
-        if status != self._said and os.path.isdir(self.folder):
-            _write_json(os.path.join(self.folder, "status.json"), status.to_dict())
+        if status != self._said and os.path.isdir(self.folder) and _is_written(os.path.join(self.folder, "status.json"), status.to_dict()):
             self._said = status
 
     async def _keep(self, instance: Instance | None) -> None:
@@ -648,7 +667,9 @@ class Instance:
             return self._fault(f"it was not ready after {seconds:.0f} second{'' if seconds == 1 else 's'}; the log's end follows")
         except Unavailable as error:
             return Fault(error=error.message)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if self.identity is None:
+                return Fault(error=f"it cannot be started: {error}")
             return await self._last_words()
         self.is_ready, self._ready_at = True, time.monotonic()
         run.supervisor.changed()
@@ -789,7 +810,8 @@ def _living(run: str) -> list[Instance]:
 def rotate(path: str) -> None:
     """Begin a log anew when it is large, and keep a few old ones.
 
-    It is emptied where it is, since whatever a script started writes there too; what is printed in that moment is lost.
+    It is emptied where it is, since whatever a script started writes there too; what is printed in that moment is lost, and
+    of what grew beyond the size between two looks the beginning.
     """
     import shutil
 
@@ -799,8 +821,9 @@ def rotate(path: str) -> None:
         for number in range(KEPT_LOGS - 1, 0, -1):
             with suppress(FileNotFoundError):
                 os.replace(f"{path}.{number}", f"{path}.{number + 1}")
-        shutil.copyfile(path, f"{path}.1")
-        os.chmod(f"{path}.1", 0o600)
+        with open(path, "rb") as held, open(os.open(f"{path}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as kept:
+            held.seek(-MAX_LOG_BYTES, os.SEEK_END)
+            shutil.copyfileobj(held, kept, 1 << 20)
     except FileNotFoundError:
         return
     except OSError as error:  # a full disk keeps the newest lines only

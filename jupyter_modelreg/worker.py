@@ -168,6 +168,22 @@ def own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("JPY_", "JUPYTER", "KERNEL_", "MPLBACKEND"))}
 
 
+def keep_printing() -> None:
+    """Print from now on whether it can be written or not: a full disk costs lines of a log, never a request."""
+    import io
+
+    class Log(io.FileIO):
+        def write(self, text: Any) -> int:
+            try:
+                return super().write(text)
+            except OSError:
+                return memoryview(text).nbytes
+
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        log: Any = Log(number, "w", closefd=False)
+        setattr(sys, name, io.TextIOWrapper(log, encoding="utf-8", errors="backslashreplace", write_through=True))
+
+
 def _contract(plan: WorkerPlan) -> dict[str, str]:
     """Environment that a scoring script may rely on. Source: azureml-inference-server-http; Azure ML, AZUREML_MODEL_DIR."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -198,6 +214,7 @@ def main(folder: str, fd: int) -> int:
 
     from .serving import app, frames, handover, http, model_thread, routing  # noqa: F401 - before the script's folder, which may hide their imports
 
+    keep_printing()
     os.set_inheritable(fd, False)  # what a script starts shall not hold the port
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     plan = read_plan(os.path.dirname(folder))

@@ -243,8 +243,9 @@ def test_a_twenty_first_deployment_is_refused(workspace: Workspace) -> None:
 def test_a_killed_instance_costs_only_what_it_had_in_hand(workspace: Workspace) -> None:
     deploy(workspace, all_traffic=True, set=["instance_count=2"])
     with Load(workspace) as load:
-        for _ in range(2):
+        for number in (1, 2):
             kill(instances_of(workspace)[0])
+            until(lambda: status_of(workspace).restarts == number)  # noqa: B023 - it is called before the next turn
             until(lambda: sum(item.is_ready for item in status_of(workspace).instances) == 2)
             load.goes_on()
     assert set(load.answers) <= {"blue", "broken"}

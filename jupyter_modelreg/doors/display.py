@@ -43,6 +43,7 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "PythonBuild": (
         ("Environments", "environments"),
+        ("Asked for", "requirements"),
         ("Python", "python"),
         ("Packages", "packages"),
         ("Size", "size_bytes"),
@@ -220,7 +221,7 @@ def numbers_text(numbers: Any) -> str:
         f"{numbers.restarts} restarts" if numbers.restarts else "",
         f"{size_text(numbers.memory_bytes)} of memory" if numbers.memory_bytes else "",
     ]
-    return ", ".join(filter(None, parts))
+    return escape_control(", ".join(filter(None, parts)))
 
 
 def created_text(context: Any) -> str:

@@ -229,6 +229,7 @@ def _environment(environment: Any) -> str:
 
 def _built(build: Any) -> str:
     facts = [
+        ("Asked for", _broken(", ".join(build.requirements))),
         ("Python", escape(build.python)),
         ("Packages", str(build.packages)),
         ("Size", escape(size_text(build.size_bytes))),

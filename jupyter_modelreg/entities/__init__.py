@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from .model import Scan as Scan
     from .model import Signature as Signature
     from .online import CodeConfiguration as CodeConfiguration
+    from .online import DeploymentNumbers as DeploymentNumbers
     from .online import EndpointKeys as EndpointKeys
     from .online import KubernetesOnlineDeployment as KubernetesOnlineDeployment
     from .online import KubernetesOnlineEndpoint as KubernetesOnlineEndpoint
@@ -52,6 +53,7 @@ if TYPE_CHECKING:  # `as` tells type checkers that a name is public
     from .online import OnlineEndpoint as OnlineEndpoint
     from .online import OnlineRequestSettings as OnlineRequestSettings
     from .online import ProbeSettings as ProbeSettings
+    from .online import ScaleSettings as ScaleSettings
 
 # Name -> module; imported on first use, since a shell that lists models needs one of them.
 _HOMES = {
@@ -88,6 +90,7 @@ _HOMES = {
     **dict.fromkeys(
         (
             "CodeConfiguration",
+            "DeploymentNumbers",
             "EndpointKeys",
             "KubernetesOnlineDeployment",
             "KubernetesOnlineEndpoint",
@@ -97,6 +100,7 @@ _HOMES = {
             "OnlineEndpoint",
             "OnlineRequestSettings",
             "ProbeSettings",
+            "ScaleSettings",
         ),
         "online",
     ),

@@ -88,6 +88,7 @@ class PythonBuild(Record):
     digest: str = field(help="Digest of what was asked for, the Python and the platform: the name of its folder.")
     environments: list[str] = field(default=[], help="Registered environments that it is, as env:3.")
     python: str = field(help="Version of its Python.")
+    requirements: list[str] = field(default=[], help="What was asked for, in pip's words.")
     packages: int = field(default=0, help="How many packages it has.")
     size_bytes: int = 0
     made_at: str | None = None

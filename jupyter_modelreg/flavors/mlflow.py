@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FILE = "MLmodel"
 MAX_BYTES = 4 << 20
 EXAMPLE = "serving_input_example.json"
+# Libraries whose models answer each row alone; a model of a person's own may look at all of them together.
+BY_ROW = ("mlflow.sklearn", "mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost")
 CALLERS_FAULTS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")  # Source: mlflow.exceptions, those that answer 400
 _ENVELOPES = ("dataframe_split", "inputs", "instances", "dataframe_records")
 
@@ -101,6 +103,8 @@ class MlflowPredictor:
         specs = signature.inputs if signature else []
         is_tensor = bool(specs) and specs[0].shape is not None
         self.wants = "frame" if not is_tensor else "array" if len(specs) == 1 and not specs[0].name else "tensors"
+        loader = model.metadata.flavors.get("python_function", {}).get("loader_module")
+        self.is_batchable = loader in BY_ROW
         schema = model.metadata.get_input_schema() if is_tensor else None
         self._dtypes = {spec.name: spec.type for spec in schema.inputs} if schema else {}
 

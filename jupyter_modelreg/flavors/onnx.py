@@ -70,6 +70,9 @@ class SessionPredictor:
         self._outputs = [item.name for item in session.get_outputs()]
         self.wants = "array" if len(self._inputs) == 1 else "tensors"
         self.signature = _signature(session)
+        # Rows may come together where the graph leaves their number open on both sides.
+        specs = self.signature.inputs + self.signature.outputs if self.signature else []
+        self.is_batchable = bool(specs) and all(spec.shape and spec.shape[0] == -1 for spec in specs)
 
     def __call__(self, rows: Any) -> Any:
         """Predict an array, or tensors by name; what has the graph's type already is not copied."""

@@ -8,9 +8,16 @@ from ..errors import InvalidInput
 
 
 class ObjectPredictor:
-    """Asks a live object; it gets a DataFrame when it was fitted on named columns, else an array."""
+    """Asks a live object; it gets a DataFrame when it was fitted on named columns, else an array.
 
-    def __init__(self, value: Any) -> None:
+    Parameters
+    ----------
+    is_batchable
+        Whether it answers each row alone, so that rows of several requests may be asked at once.
+    """
+
+    def __init__(self, value: Any, *, is_batchable: bool = False) -> None:
+        self.is_batchable = is_batchable
         self._ask = getattr(value, "predict", None) or (value if callable(value) else None)
         if self._ask is None:
             raise InvalidInput(

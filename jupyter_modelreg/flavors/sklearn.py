@@ -70,7 +70,7 @@ class SklearnFlavor:
 
     def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
         """Load the estimator to answer requests."""
-        return ObjectPredictor(self.load(path, is_trusted=is_trusted))
+        return ObjectPredictor(self.load(path, is_trusted=is_trusted), is_batchable=True)  # predict() is by row there
 
 
 def _can_be_found(name: str) -> bool:

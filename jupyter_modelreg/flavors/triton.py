@@ -72,6 +72,7 @@ class RepositoryPredictor:
         self._only = next(iter(members.values()))[1] if len(members) == 1 else None
         self.wants = self._only.wants if self._only else "tensors"
         self.signature = self._only.signature if self._only else None
+        self.is_batchable = self._only.is_batchable if self._only else False
 
     def __call__(self, rows: Any) -> Any:
         """Predict with the only model.

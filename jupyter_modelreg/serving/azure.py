@@ -44,11 +44,11 @@ class Score:
     def read(self, request: Request, model: ServedModel) -> Call:
         """Read JSON in any of its envelopes; a script gets the text, for GET the query as JSON."""
         kind = content_type(request)
-        if "pickle" in kind:
-            raise Unacceptable("Pickles are never read.", 415)
         if request.method != "POST":
             request.body = json.dumps(dict(parse_qsl(request.query))).encode()
         if model.script is not None:
+            if "pickle" in kind:
+                raise Unacceptable("Pickles are never read.", 415)
             return read_text(request)
         if request.method == "POST" and kind not in ("application/json", ""):
             raise Unacceptable(f'Send application/json, not "{kind[:60]}".', 415)

@@ -108,6 +108,8 @@ class Batcher:
         if not self._is_due and not self._running:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._turn)
+        elif self._timer is None:  # what runs has had its time and runs on
+            self._watch()
 
     def remove(self, job: Job) -> None:
         """Forget a job that was not begun."""
@@ -181,8 +183,10 @@ class Batcher:
 
     def _watch(self) -> None:
         """Look again when the oldest job's time is up."""
+        if self._timer is not None:
+            return
         pending = [job.began for jobs in (self._running, self._queue) for job in jobs if job.response is None and not job.is_dropped]
-        if pending and self._timer is None:
+        if pending:
             left = min(pending) + self.timeout_seconds - perf_counter()
             self._timer = asyncio.get_running_loop().call_later(max(left, 0.0), self._expire)
 

@@ -9,6 +9,7 @@ it closes.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "control.sock"
 TIMEOUT_SECONDS = 10.0
+LOG = logging.getLogger(__name__)
 DESCRIPTOR = "descriptor"  # the key under which an answer names the socket that goes with it
 
 
@@ -89,7 +91,7 @@ class Door:
         visitor = Visitor()
         try:
             while line := await reader.readline():
-                said = await self._answer(json.loads(line), visitor)
+                said = await self._answer(_question(line), visitor)
                 descriptor = said.pop(DESCRIPTOR, None)
                 text = json.dumps(said).encode() + b"\n"
                 if descriptor is None:
@@ -100,9 +102,25 @@ class Door:
                         socket.send_fds(same, [text], [descriptor])
         except ConnectionError:
             pass
+        except ValueError as error:
+            LOG.warning("A visitor is sent away: %s", error)
         finally:
             writer.close()
             self._left(visitor)
+
+
+def _question(line: bytes) -> dict[str, Any]:
+    """Read a question.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    question = json.loads(line)
+    if not isinstance(question, dict) or not isinstance(question.get("ask"), str):
+        raise ValueError("this is no question")
+    return question
 
 
 class Link:

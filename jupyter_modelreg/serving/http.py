@@ -37,6 +37,7 @@ IDLE_SECONDS = 75.0
 LINGER_SECONDS = 2.0  # a refused body is read and dropped so long, else the client never sees why
 PARTING_SECONDS = 1.0  # so long a server that stops still takes the next request of a kept-alive connection
 SWEEP_SECONDS = 0.25  # how often connections are asked whether their time is up; one timer for all of them
+CROWD = 0.5  # of the file descriptors a process may have, the share that connections take; the rest is for who answers them
 CROWDED_SECONDS = 0.5  # until a process without a free file descriptor accepts again
 MAX_ACCEPTED_AT_ONCE = 16  # so that instances that share a listening socket share its clients
 MAX_HEADS = 512
@@ -196,6 +197,7 @@ class Server:
         self._arriving: set[asyncio.Task[Any]] = set()
         self._dropped: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._crowd = int(_max_descriptors() * CROWD)
 
     async def start(self, listener: socket.socket) -> None:
         """Accept from a listening socket."""
@@ -267,12 +269,24 @@ class Server:
                 self.pause()
                 loop.call_later(CROWDED_SECONDS, self.accept)
                 return
+            if len(self.connections) + len(self._arriving) >= self._crowd and not self._make_room():
+                client.close()
+                continue
             client.setblocking(False)
             if client.family != socket.AF_UNIX:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             arriving = loop.create_task(loop.connect_accepted_socket(lambda: Connection(self), client))
             self._arriving.add(arriving)
             arriving.add_done_callback(self._arrived)
+
+    def _make_room(self) -> bool:
+        """End the connection that has let us wait the longest; False if all of them wait for us."""
+        idle = min(self.connections, key=lambda connection: connection.deadline, default=None)
+        if idle is None or idle.deadline == float("inf"):
+            return False
+        self.connections.discard(idle)
+        idle.abort()
+        return True
 
     def _arrived(self, arriving: asyncio.Task[Any]) -> None:
         self._arriving.discard(arriving)
@@ -660,6 +674,10 @@ class Connection(asyncio.Protocol):
         elif self._answering is None:
             self._transport.abort()
 
+    def abort(self) -> None:
+        """End at once."""
+        self._transport.abort()
+
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
         if max(self._head_bytes, self._raw_head_bytes) > self._limits.header_bytes:
@@ -688,6 +706,15 @@ def _first_lines(status: int, content_type: str, is_kept_alive: bool) -> bytes:
 def header_lines(headers: dict[str, str]) -> bytes:
     """Write headers as they stand on the wire; a line end within one becomes a space."""
     return "".join(f"{_one_line(name)}: {_one_line(value)}\r\n" for name, value in headers.items()).encode("latin-1", "replace")
+
+
+def _max_descriptors() -> int:
+    try:
+        import resource
+    except ImportError:
+        return 1024
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft > 0 else 1 << 20
 
 
 def _one_line(text: str) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import hmac
 import json
+import logging
 import os
 import time
 from contextlib import suppress
@@ -24,6 +25,7 @@ REFRESH_SECONDS = 2700  # from a token's birth until a client had better ask for
 MAX_WRONG = 20  # in a minute from one address; what is wrong beyond is told to wait
 WRONG_SECONDS = 60.0
 MAX_ADDRESSES = 1024
+LOG = logging.getLogger(__name__)
 
 
 class Keys:
@@ -121,7 +123,7 @@ class JsonFile:
         self._value: dict[str, Any] = {}
 
     def read(self) -> dict[str, Any]:
-        """Return its mapping, the same object as long as the file is the same; an absent file is an empty one."""
+        """Return its mapping, the same object as long as the file is the same; one that is absent or broken is an empty one."""
         if not self._is_fresh:
             self._look()
             with suppress(RuntimeError):  # without a loop it is looked at each time
@@ -139,6 +141,10 @@ class JsonFile:
             self._value, self._stamp = {}, (0, 0)
             return
         if (status.st_mtime_ns, status.st_ino) != self._stamp:
-            with open(self._path, encoding="utf-8") as stream:
-                self._value = json.load(stream)
+            try:
+                with open(self._path, encoding="utf-8") as stream:
+                    self._value = dict(json.load(stream))
+            except (ValueError, TypeError) as error:  # nobody is let in until it is mended
+                LOG.error("%s cannot be read: %s", self._path, error)
+                self._value = {}
             self._stamp = (status.st_mtime_ns, status.st_ino)

@@ -959,6 +959,8 @@ export interface IPythonBuild {
   environments?: string[];
   /** Version of its Python. */
   python: string;
+  /** What was asked for, in pip's words. */
+  requirements?: string[];
   /** How many packages it has. */
   packages?: number;
   size_bytes?: number;

@@ -10,6 +10,7 @@ from typing import Any
 from jupyter_modelreg.serving import bind_port
 from jupyter_modelreg.serving.app import App
 from jupyter_modelreg.serving.calls import ServedModel
+from jupyter_modelreg.serving.http import Limits
 
 from .live import Answer, Live
 
@@ -19,19 +20,19 @@ KEY = "the-first-key-0123456789"
 class Service:
     """Answers until the ``with`` block ends."""
 
-    def __init__(self, folder: Path, models: list[ServedModel], **about: Any) -> None:
+    def __init__(self, folder: Path, models: list[ServedModel], *, limits: Limits | None = None, **about: Any) -> None:
         (folder / "keys.json").write_text(json.dumps({"primary": KEY, "secondary": "other"}))
         self._thread, listener = ThreadPoolExecutor(1), bind_port(None)
         self.port: int = listener.getsockname()[1]
         self.app = App("blue", models=models, port=self.port, keys_path=str(folder / "keys.json"), model_thread=self._thread, **about)
-        self._live = Live(self.app.handle, self.app.refuse, listener=listener)
+        self.live = Live(self.app.handle, self.app.refuse, limits, listener)
 
     def __enter__(self) -> Service:
-        self._live.__enter__()
+        self.live.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.__exit__()
+        self.live.__exit__()
         self._thread.shutdown()
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
@@ -44,4 +45,4 @@ class Service:
         }
         values |= {name.replace("_", "-"): value for name, value in headers.items()}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in values.items() if value)]
-        return Answer(self._live.exchange("\r\n".join([*lines, "", ""]).encode("latin-1") + body))
+        return Answer(self.live.exchange("\r\n".join([*lines, "", ""]).encode("latin-1") + body))

@@ -17,7 +17,9 @@ import pytest
 
 from jupyter_modelreg.entities.model import ColumnSpec, Signature
 from jupyter_modelreg.serving import bind_port
-from jupyter_modelreg.serving.app import _ROUTES, OPEN_PATHS, App
+from jupyter_modelreg.serving.app import OPEN_PATHS, App
+from jupyter_modelreg.serving.calls import ServedModel
+from jupyter_modelreg.serving.routing import Router
 from jupyter_modelreg.serving.scripts import Script
 
 from .live import Answer, Live
@@ -39,21 +41,30 @@ class Service:
     """An app in a server, with its files."""
 
     def __init__(self, folder: Path, **about: Any) -> None:
-        self.keys, self.endpoint = folder / "keys.json", folder / "endpoint.json"
+        self.keys = folder / "keys.json"
         self.keys.write_text(json.dumps({"primary": KEY, "secondary": SECOND}))
-        self.endpoint.write_text('{"traffic": {"blue": 100}}')
         self.thread = ThreadPoolExecutor(1)
         listener = bind_port(None)
-        about = {"predictor": Doubler(), **about} if "script" not in about else about
+        known = {name: about.pop(name) for name in ("predictor", "script", "signature", "input_example") if name in about}
+        model = ServedModel("m", **({"predictor": Doubler()} if "script" not in known else {}) | known)
         self.app = App(
             "blue",
+            models=[model],
             port=listener.getsockname()[1],
             keys_path=str(self.keys),
-            endpoint_path=str(self.endpoint),
             model_thread=self.thread,
+            router=self.give_traffic(folder / "routes.json", blue=100),
             **about,
         )
         self.live = Live(self.app.handle, self.app.refuse, listener=listener)
+
+    @staticmethod
+    def give_traffic(path: Path, **traffic: int) -> Router:
+        """Write the routes as a supervisor does; return a router that reads them."""
+        routes = {"front": "blue", "traffic": traffic, "mirror_traffic": {}, "deployments": {"blue": []}}
+        path.with_suffix(".new").write_text(json.dumps(routes))
+        path.with_suffix(".new").replace(path)
+        return Router(str(path), "blue")
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, *, key: str = KEY, kind: str = "application/json", **headers: str
@@ -97,6 +108,13 @@ def service(serve: Callable[..., Any]) -> Iterator[Service]:
         yield running
 
 
+PATHS = [
+    *("/", "/ping", "/health", "/version", "/metrics", "/swagger.json", "/openapi.json", "/docs", "/score", "/invocations"),
+    *("/endpoints/m/invocations", "/v1/models", "/v1/models/m", "/v1/models/m:predict", "/v2", "/v2/models", "/v2/models/m"),
+    *("/v2/health/live", "/v2/health/ready", "/v2/models/m/ready", "/v2/models/m/infer", "/v2/repository/index", "/v2/nothing"),
+]
+
+
 def script(run: Callable[..., Any]) -> dict[str, Any]:
     return {"script": Script(run)}
 
@@ -108,7 +126,7 @@ ROWS = {"input_data": [[1, 2], [3, 4]]}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE"])
-@pytest.mark.parametrize("path", [*_ROUTES, "/nowhere", "/score/", "//score", "/../score", "/%73core"])
+@pytest.mark.parametrize("path", [*PATHS, "/nowhere", "/score/", "//score", "/../score", "/%73core"])
 def test_no_route_and_no_method_answers_without_a_key(service: Service, method: str, path: str) -> None:
     answer = service.ask(method, path, key="")
     if path in OPEN_PATHS:
@@ -202,7 +220,7 @@ def test_health_and_version_answer_as_azure_and_mlflow_do(service: Service) -> N
 
 def test_score_answers_with_a_bare_list(service: Service) -> None:
     answer = service.score(ROWS)
-    assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"[6, 14]", "application/json")
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"[6,14]", "application/json")
     assert answer.headers["azureml-model-deployment"] == "blue"
     assert answer.headers["x-ms-server-version"].startswith("jupyter-modelreg/")
     assert float(answer.headers["x-ms-run-fn-exec-ms"]) > 0
@@ -288,13 +306,13 @@ def test_a_pinned_deployment_must_be_this_one(service: Service) -> None:
     assert (answer.status, answer.json()["message"]) == (404, 'Deployment "green" not found; this endpoint has "blue".')
 
 
-def test_without_traffic_only_a_pinned_request_is_answered(service: Service) -> None:
-    service.endpoint.write_text('{"traffic": {"blue": 0}}')
-    answer = service.score(ROWS)
-    assert (answer.status, "no deployment with positive weight" in answer.json()["message"]) == (404, True)
+def test_without_traffic_only_a_pinned_request_is_answered(service: Service, tmp_path: Path) -> None:
+    service.give_traffic(tmp_path / "routes.json")
+    until(lambda: service.score(ROWS).status == 404)
+    assert "no deployment with positive weight" in service.score(ROWS).json()["message"]
     assert service.score(ROWS, azureml_model_deployment="blue").status == 200
-    service.endpoint.write_text('{"traffic": {"blue": 100, "green": 0}}')
-    assert service.score(ROWS).status == 200
+    service.give_traffic(tmp_path / "routes.json", blue=100)
+    until(lambda: service.score(ROWS).status == 200)
 
 
 # --- scripts ----------------------------------------------------------------------------------------------------------
@@ -304,7 +322,9 @@ def test_a_script_gets_the_bodys_text_whatever_its_type_says(serve: Callable[...
     with serve(**script(lambda raw_data: raw_data)) as service:
         assert service.ask("POST", "/score", "grüß".encode(), kind="text/plain").json() == "grüß"
         assert service.ask("POST", "/score", b"").json() == ""
-        assert service.ask("POST", "/score", b"\xff").json() == {"message": "The body is not UTF-8 text."}
+        assert service.ask("POST", "/score", b"\xff").json() == {
+            "message": "The body is not UTF-8 text, which is what this deployment's scoring script takes."
+        }
         assert service.ask("POST", "/score", b"x", kind="application/x-pickle").status == 415
         assert json.loads(service.ask("GET", "/score?a=1&b=two").json()) == {"a": "1", "b": "two"}
 
@@ -350,7 +370,7 @@ def test_a_failing_model_tells_strangers_nothing_and_the_log_everything(
 
     with serve(**script(run)) as service:
         answer = service.score({})
-        assert (answer.status, answer.headers["x-ms-run-function-failed"]) == (500, "True")
+        assert (answer.status, answer.headers["x-ms-run-function-failed"]) == (424, "True")
         assert answer.json() == {
             "message": "An unexpected error occurred in the model or its scoring script. Check the logs for more info."
         }
@@ -363,14 +383,14 @@ def test_what_json_cannot_hold_is_named(serve: Callable[..., Any], value: object
     with serve(**script(lambda raw_data: value)) as service:
         answer = service.score({})
     message = f"The model or its scoring script returned a value of type {named}, which cannot be written as JSON."
-    assert (answer.status, answer.json()["message"]) == (500, message)
+    assert (answer.status, answer.json()["message"]) == (424, message)
 
 
 def test_an_answer_that_holds_itself_fails_alone(serve: Callable[..., Any]) -> None:
     endless: list[object] = []
     endless.append(endless)
     with serve(**script(lambda raw_data: endless)) as service:
-        assert service.score({}).status == 500
+        assert service.score({}).status == 424
         assert service.ask("GET", "/").status == 200
 
 
@@ -426,7 +446,7 @@ def test_a_request_that_takes_too_long_is_given_up_and_the_next_ones_are_answere
         assert (answer.status, answer.json()["message"].startswith("Scoring timeout after 200 ms")) == (408, True)
         assert service.score({}).status == 408  # it waited behind the first and was never begun
         gate.open.set()
-        until(lambda: service.app._waiting == 0)
+        until(lambda: service.app.waiting == 0)
         assert service.score({}).status == 200
         assert gate.runs == 2
 
@@ -435,7 +455,7 @@ def test_more_callers_than_may_wait_are_told_to_come_again(serve: Callable[..., 
     gate = Gate()
     with serve(max_waiting=2, **script(gate.run)) as service, ThreadPoolExecutor(2) as callers:
         waiting = [callers.submit(service.score, number) for number in range(2)]
-        until(lambda: service.app._waiting == 2)
+        until(lambda: service.app.waiting == 2)
         answer = service.score(3)
         assert (answer.status, answer.headers["retry-after"]) == (429, "1")
         assert service.ask("GET", "/").status == 200  # health does not wait for the model
@@ -453,8 +473,8 @@ def test_a_request_whose_client_has_gone_never_reaches_the_model(serve: Callable
                 f"POST /score HTTP/1.1\r\nHost: 127.0.0.1:{service.live.port}\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 1\r\n\r\n2"
             )
             impatient.sendall(head.encode())
-            until(lambda: service.app._waiting == 2)
-        until(lambda: service.app._waiting == 1)
+            until(lambda: service.app.waiting == 2)
+        until(lambda: service.app.waiting == 1)
         gate.open.set()
         assert first.result().status == 200
         assert gate.runs == 1

@@ -111,6 +111,20 @@ def test_a_repositorys_models_answer_by_name_and_the_only_one_under_both_its_nam
         np.testing.assert_array_equal(infer(name, single, x, z), [[4, 6]])
 
 
+def test_what_answers_each_row_alone_says_so(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+    from sklearn.linear_model import LinearRegression
+
+    flavors.save_object(LinearRegression().fit([[0.0], [1.0]], [0, 1]), str(tmp_path))
+    assert flavors.load_predictor(str(tmp_path), "sklearn", None).is_batchable
+    fixed = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "fixed", fixed[:1], fixed[1:])
+    for name, proto, answer in (("sum", onnx_sum(), True), ("fixed", None, False)):
+        proto = proto or helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        (tmp_path / f"{name}.onnx").write_bytes(proto.SerializeToString())
+        assert flavors.load_predictor(str(tmp_path / f"{name}.onnx"), "onnx", None).is_batchable == answer
+
+
 def test_a_graph_with_an_input_a_column_answers_tables_in_every_form(tmp_path: Path) -> None:
     from onnx import TensorProto, helper
 
@@ -151,7 +165,9 @@ def test_mlflows_optional_columns_may_be_left_out(tmp_path: Path) -> None:
         pyfunc.save_model(folder, python_model=tmp_path / "code.py", signature=signature, input_example=example, pip_requirements=[])
     described = flavors.detect(open_local(folder)).signature
     assert [(spec.name, spec.required) for spec in described.inputs] == [("a", None), ("b", False)]
-    model = ServedModel("m", predictor=flavors.load_predictor(folder, "mlflow", described, is_trusted=True), signature=described)
+    predictor = flavors.load_predictor(folder, "mlflow", described, is_trusted=True)
+    model = ServedModel("m", predictor=predictor, signature=described)
+    assert not predictor.is_batchable
     answers = {
         body: json.loads(ask(mlflow.routes([model]), "POST", "/invocations", body, content_type="application/json").body)
         for body in (b'{"dataframe_records": [{"a": 1}]}', b'{"dataframe_split": {"columns": ["b", "a"], "data": [[2, 1]]}}')
