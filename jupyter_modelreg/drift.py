@@ -77,7 +77,7 @@ def kolmogorov_tail(value: float) -> float:
     if value < 1.18:
         terms = (math.exp(-((2 * k - 1) ** 2) * math.pi**2 / (8 * value**2)) for k in range(1, 6))
         return 1.0 - math.sqrt(2 * math.pi) / value * sum(terms)
-    return 2.0 * sum((-1) ** (k - 1) * math.exp(-2 * k**2 * value**2) for k in range(1, 6))
+    return 2.0 * sum((-1.0) ** (k - 1) * math.exp(-2 * k**2 * value**2) for k in range(1, 6))
 
 
 def pearsons_chi_squared(reference: Any, live: Any) -> tuple[float, float]:

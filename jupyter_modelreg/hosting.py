@@ -768,7 +768,7 @@ def make_token(secret: str, endpoint: str) -> EndpointKeys:
 
     token, ends = keys.make_token(secret, endpoint)
     refresh = ends - keys.TOKEN_SECONDS + keys.REFRESH_SECONDS
-    return EndpointKeys(access_token=token, expiry_time_utc=ends, refresh_after_time_utc=refresh, token_type="AMLToken")
+    return EndpointKeys(access_token=token, expiry_time_utc=ends, refresh_after_time_utc=refresh, token_type="AMLToken")  # noqa: S106 - the name of a kind
 
 
 def write_keys(workspace: Workspace, name: str, keys: dict[str, str]) -> None:

@@ -909,7 +909,6 @@ export interface IOnlineEndpoint {
   description?: string;
   tags?: { [key: string]: string };
   properties?: { [key: string]: string };
-  /** aml_token and aad_token are one here: the endpoint itself signs the tokens, no directory is asked. */
   auth_mode?: 'key' | 'aml_token' | 'aad_token';
   /** Percentage of the requests for each deployment. */
   traffic?: { [key: string]: number };
