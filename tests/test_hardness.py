@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from jupyter_modelreg.commands.online import DeleteOnlineDeployment, ShowOnlineD
 from jupyter_modelreg.commands.online import GetOnlineEndpointCredentials as _Credentials
 from jupyter_modelreg.errors import Unavailable
 from jupyter_modelreg.online import delete_deployment, get_keys, show_deployment, show_endpoint
+from jupyter_modelreg.serving import bind_port
 from jupyter_modelreg.serving.handover import short
 from jupyter_modelreg.supervisor import MAX_LOG_BYTES, instance_folders, read_wanted
 from jupyter_modelreg.workspace import Workspace
@@ -165,6 +167,8 @@ def test_strangers_learn_and_get_nothing_whether_somebody_is_ready_or_not(worksp
     for path in ("/", "/health", "/ping", "/v2/health/live", "/v2/health/ready", "/docs"):
         answer = caller.ask("GET", path, b"", Authorization="")
         assert (answer.status, answer.headers["connection"]) == (503, "close")
+    # Who is kept would go on asking who has nothing to say, when somebody is ready again.
+    assert caller.ask("GET", "/metrics", b"", Authorization="", Connection="").headers["connection"] == "close"
     assert [caller.ask(Authorization=f"Bearer {number}").status for number in range(25)][-1] == 429
     assert caller.ask().status == 404  # a right key is taken all the same
     with socket.create_connection(("127.0.0.1", caller.port), timeout=30) as silent:
@@ -178,6 +182,18 @@ def test_only_this_machine_can_connect(workspace: Workspace, caller: Caller) -> 
     bound = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     assert [place for place, state in bound if state == "0A" and place.endswith(f":{caller.port:04X}")] == [f"0100007F:{caller.port:04X}"]
     assert f":{caller.port:04X} " not in Path("/proc/net/tcp6").read_text()
+
+
+def test_who_took_the_port_of_a_dead_endpoint_is_never_sent_the_key(workspace: Workspace, caller: Caller) -> None:  # noqa: F811
+    for identity in (supervisor_of(workspace), *instances_of(workspace)):
+        os.kill(identity.pid, signal.SIGKILL)
+    until(lambda: instances_of(workspace) == [])
+    with bind_port(caller.port) as stranger:
+        stranger.setblocking(False)
+        with pytest.raises(Unavailable, match=f"Port {caller.port}, which this endpoint had, is in use now"):
+            ask(workspace)
+        with pytest.raises(BlockingIOError):  # nobody has connected
+            stranger.accept()
 
 
 def test_no_secret_stands_in_a_file_or_a_list_of_processes(workspace: Workspace, caller: Caller) -> None:  # noqa: F811
