@@ -39,7 +39,7 @@ CALL_SECONDS = 30.0  # one call of a model that takes longer than this and three
 MAX_FAILED_STARTS = 5
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
-SOUND_SECONDS = 60.0  # what lived so long did not die of how it was started
+SOUND_SECONDS = 2.0  # what answered for so long did not die of how it was started
 MAX_LOG_BYTES = 10_000_000
 KEPT_LOGS = 3
 UP_SECONDS = 10.0
@@ -614,7 +614,7 @@ class Run:
             print(f"{self.path}/{os.path.basename(instance.folder)}: {fault.error}", flush=True)
             was_ready = instance.lived_seconds > 0
             failed_starts = 0 if was_ready else failed_starts + 1
-            deaths = 1 if instance.lived_seconds >= SOUND_SECONDS else deaths + 1
+            deaths = 0 if instance.lived_seconds >= SOUND_SECONDS else deaths + 1
             self._slots[slot] = instance = None
             if failed_starts >= (MAX_FAILED_STARTS if self._was_ready else 1):
                 self._error, self._traceback = fault.error, fault.traceback

@@ -179,9 +179,13 @@ def keep_printing() -> None:
             except OSError:
                 return memoryview(text).nbytes
 
+    class Output(io.TextIOWrapper):
+        def close(self) -> None:
+            """Stay open, since what a script closes is not its own."""
+
     for name, number in (("stdout", 1), ("stderr", 2)):
         log: Any = Log(number, "w", closefd=False)
-        setattr(sys, name, io.TextIOWrapper(log, encoding="utf-8", errors="backslashreplace", write_through=True))
+        setattr(sys, name, Output(log, encoding="utf-8", errors="backslashreplace", write_through=True))
 
 
 def _contract(plan: WorkerPlan) -> dict[str, str]:

@@ -81,7 +81,7 @@ def test_what_comes_later_is_listed_where_people_of_azure_ml_look() -> None:
 def test_every_script_is_explained(page: str) -> None:
     text = (ROOT / page).read_text()
     scripts = [path.name for path in (ROOT / "scripts").iterdir() if os.access(path, os.X_OK)]
-    assert len(scripts) == 7
+    assert len(scripts) == 8
     assert [name for name in scripts if f"scripts/{name}" not in text] == []
 
 

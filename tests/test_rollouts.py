@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from jupyter_modelreg.commands.online import (
@@ -163,6 +164,44 @@ def test_a_random_instance_killed_each_second_costs_only_what_it_had_in_hand(wor
 
 def _is_whole(workspace: Workspace, name: str) -> bool:  # noqa: F811
     return sum(item.is_ready for item in status_of(workspace, name).instances) == 2
+
+
+def test_a_stream_of_another_deployment_arrives_in_pieces_and_ends_there_when_its_reader_goes(workspace: Workspace) -> None:  # noqa: F811
+    script = """
+import json, os, time
+def init(): pass
+def run(raw_data):
+    def pieces():
+        try:
+            yield WORD + " "
+            while not os.path.exists("GO"):
+                time.sleep(0.01)
+                yield "."
+            yield " end"
+        finally:
+            open("ENDED", "w").close()
+    return pieces()
+"""
+    go, ended = Path("go").absolute(), Path("ended").absolute()
+    deploy(workspace, "blue", script=SCRIPT, all_traffic=True)
+    deploy(workspace, "green", script=script.replace("GO", str(go)).replace("ENDED", str(ended)))
+    address, key = address_and_key(workspace)
+    for is_read in (True, False):
+        connection = http.client.HTTPConnection(address, timeout=30)
+        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "azureml-model-deployment": "green"}
+        connection.request("POST", "/score", "{}", headers)
+        response = connection.getresponse()
+        assert response.headers["azureml-model-deployment"] == "green"
+        assert response.read(6) == b"green "
+        assert not ended.exists()
+        if is_read:
+            go.touch()
+            assert response.read().endswith(b" end")
+        response.close()
+        connection.close()
+        until(ended.exists)
+        go.unlink(missing_ok=True)
+        ended.unlink()
 
 
 def test_load_notices_what_is_wrong_lost_or_late(workspace: Workspace) -> None:  # noqa: F811

@@ -101,7 +101,7 @@ def to_input(named: dict[str, Any], wants: str, signature: Signature | None) -> 
 
 
 def read_text(request: Request, meta: Any = None) -> Call:
-    """Return a call that hands a scoring script the body as it is.
+    """Return a call that hands a scoring script the body as it is, but for a mark before it that no JSON parser of text takes.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def read_text(request: Request, meta: Any = None) -> Call:
         If it is no text.
     """
     try:
-        return Call(request.body.decode("utf-8"), meta=meta, headers=request.headers)
+        return Call(request.body.decode("utf-8-sig"), meta=meta, headers=request.headers)
     except UnicodeDecodeError:
         raise InvalidInput("The body is not UTF-8 text, which is what this deployment's scoring script takes.") from None
 

@@ -204,7 +204,10 @@ class Batcher:
     # --- where the model is called
 
     def _run_there(self, loop: asyncio.AbstractEventLoop, batch: list[Job]) -> None:
-        responses, seconds = self._run(batch)
+        try:
+            responses, seconds = self._run(batch)
+        except BaseException:  # even the log failed, which a script may have taken apart; whoever waits is told all the same
+            responses, seconds = [job.wire.fail("An unexpected error occurred.", 500) for job in batch], 0.0
         loop.call_soon_threadsafe(self._settle_there, batch, responses, seconds)
 
     def _run(self, batch: list[Job]) -> tuple[list[Response], float]:

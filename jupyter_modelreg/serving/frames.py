@@ -250,6 +250,7 @@ class FrameServer:
             os.unlink(self.path)
         with short(folder, name) as path:
             door.bind(path)
+            os.chmod(path, 0o600)
         door.listen(BACKLOG)
         door.setblocking(False)
         asyncio.get_running_loop().add_reader(door, self._accept)

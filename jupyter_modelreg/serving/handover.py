@@ -85,6 +85,7 @@ class Door:
             with suppress(FileNotFoundError):
                 os.unlink(path)
             door.bind(path)
+            os.chmod(path, 0o600)
         self._server = await asyncio.start_unix_server(self._welcome, sock=door)
 
     async def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -102,8 +103,8 @@ class Door:
                         socket.send_fds(same, [text], [descriptor])
         except ConnectionError:
             pass
-        except ValueError as error:
-            LOG.warning("A visitor is sent away: %s", error)
+        except (ValueError, LookupError) as error:
+            LOG.warning("A visitor is sent away: %r", error)
         finally:
             writer.close()
             self._left(visitor)

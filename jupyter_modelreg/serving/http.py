@@ -615,8 +615,8 @@ class Connection(asyncio.Protocol):
                     self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
                 await self._until_written()
         except Exception:  # the head is out, so all that tells the client is an end without its last chunk
-            LOG.exception("A stream broke off")
             self._transport.abort()
+            LOG.exception("A stream broke off")
             return
         finally:
             await response.stream.aclose()

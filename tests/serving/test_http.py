@@ -9,14 +9,15 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from typing import Any
 
 import pytest
 
 from jupyter_modelreg.serving import bind_port
 from jupyter_modelreg.serving.http import Limits, Request, Response, json_response
 
-from .live import Answer, Live, answers_in, echo, read_all, read_answer
+from .live import PATIENCE_SECONDS, Answer, Live, answers_in, echo, read_all, read_answer
 
 LIMITS = Limits(header_bytes=2000, body_bytes=5000, read_seconds=0.4, idle_seconds=5.0)
 HOST = b"Host: 127.0.0.1\r\n"
@@ -164,6 +165,24 @@ def test_head_has_the_headers_of_get_and_no_body(live: Live) -> None:
     answer = Answer(live.exchange(b"HEAD /x HTTP/1.1\r\n" + CLOSE + b"\r\n"))
     assert (answer.status, answer.body) == (200, b"")
     assert answer.length > 0
+
+
+def test_a_stream_that_head_does_not_want_is_closed_where_it_is_made() -> None:
+    closed = threading.Event()
+
+    class Stream(AsyncGenerator[bytes, None]):
+        async def asend(self, value: None) -> bytes:
+            return b"piece"
+
+        async def athrow(self, *_: Any) -> bytes:
+            raise StopAsyncIteration
+
+        async def aclose(self) -> None:
+            closed.set()
+
+    with Live(lambda request: Response(stream=Stream())) as live:
+        assert Answer(live.exchange(b"HEAD /x HTTP/1.1\r\n" + CLOSE + b"\r\n")).body == b""
+        assert closed.wait(PATIENCE_SECONDS)
 
 
 def test_a_client_that_waits_for_100_continue_gets_it(live: Live) -> None:

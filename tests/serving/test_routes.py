@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jupyter_modelreg.serving.calls import ServedModel
 from jupyter_modelreg.serving.keys import MAX_WRONG
+from jupyter_modelreg.serving.scripts import Script
 
 from .live import answers_in
 from .service import KEY, Service
@@ -22,7 +25,7 @@ class Doubler:
     wants = "array"
 
     def __call__(self, rows: Any) -> Any:
-        return rows.sum(axis=1) * 2
+        return np.asarray(rows, "float64").sum(axis=1) * 2
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +182,55 @@ def test_who_holds_connections_and_says_nothing_shuts_nobody_out(tmp_path: Path)
         assert len(service.live.server.connections) <= 100
         for silent in held:
             silent.close()
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+BODIES = {
+    "deep": b"[" * 100_000,
+    "deep and closed": b"[" * 100_000 + b"]" * 100_000,
+    "deep within": b'{"input_data": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+    "too large a number": b'{"input_data": [[1e999, 1]]}',
+    "not a number": b'{"input_data": [[NaN, 1]]}',
+    "infinity": b'{"input_data": [[-Infinity, 1]]}',
+    "many digits": b'{"input_data": [[' + b"9" * 4301 + b", 1]]}",
+    "half a letter": b'{"input_data": [["\\ud800", 1]]}',
+    "not UTF-8": b'{"input_data": [["\xff", 1]]}',
+    "a mark before it": b'\xef\xbb\xbf{"input_data": [["a", 1]]}',
+    "UTF-16": '{"input_data": [["a"]]}'.encode("utf-16"),
+    "zeros": b"\x00" * 1000,
+    "a pickle": b"\x80\x04\x95\x1e\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x94\x85\x94R\x94.",
+    "a form": b"input_data=1",
+    "cut off": b'{"input_data": [[1, 2',
+    "ragged": b'{"input_data": [[1, 2], [3]]}',
+    "words": b'{"input_data": [["a", "b"]]}',
+    "a keyword twice": b'{"input_data": [[1, 2]], "input_data": "x"}',
+    "nothing": b"",
+    "null": b"null",
+}
+KINDS = ("application/json", "application/json; format=pandas-split", "text/csv", "application/octet-stream", "application/x-npy", "x/y")
+
+
+def test_no_body_makes_any_route_fail(service: Service) -> None:
+    for path in paths_of(service):
+        route = service.app._methods(path).get("POST")
+        if route is None or route.model is None:  # who has no use for a body looks at none
+            continue
+        for name, body in BODIES.items():
+            for kind in KINDS:
+                answer = service.ask("POST", path, body, Content_Type=kind)
+                allowed = (200, 400, 404, 415) if kind == "text/csv" or name == "nothing" else (400, 404, 415)
+                assert answer.status in allowed, (path, name, kind)
+                assert len(answer.body) < 1000, (path, name, kind)
+
+
+def test_a_body_that_a_script_stumbles_over_costs_that_request_only(tmp_path: Path) -> None:
+    def run(raw_data: str) -> Any:
+        return len(str(json.loads(raw_data))) if raw_data else 0
+
+    with Service(tmp_path, [ServedModel("parse", script=Script(run))]) as service:
+        for name, body in BODIES.items():
+            assert service.ask("POST", "/score", body).status in (200, 400, 424), name  # Source: Azure ML hands over any text
+            for path in ("/invocations", "/v1/models/parse:predict", "/v2/models/parse/infer"):
+                assert service.ask("POST", path, body, Content_Type="application/json").status in (200, 400), (path, name)
+        assert service.ask("POST", "/score", b"[1]").status == 200
