@@ -83,7 +83,7 @@ class RegistryModel(Reference):
         return f"azureml://registries/{self.registry}/models/{self.name}/{end}"
 
 
-class EnvironmentName(Reference):
+class EnvironmentName(Record):
     """``azureml:<name>:<version>`` or ``azureml:<name>@<label>`` of an environment; with a registry, the long form."""
 
     name: str

@@ -399,6 +399,8 @@ def test_strangers_are_kept_out(server: Server, home: Path) -> None:
 def test_the_panel_hears_of_what_others_did(server: Server, home: Path, tmp_path: Path) -> None:
     from websocket import create_connection  # of jupyter_server's own dependencies
 
+    from jupyter_modelreg.supervisor import read_supervisor
+
     address = f"{server.url.replace('http', 'ws')}api/events/subscribe"
     stream = create_connection(address, header=[f"Authorization: token {TOKEN}"], timeout=10)
     try:
@@ -413,7 +415,9 @@ def test_the_panel_hears_of_what_others_did(server: Server, home: Path, tmp_path
         _deploy(client, tmp_path)
         pid = client.online_deployments.get("blue", "story").pid
         _wait_until_quiet(stream)
-        os.kill(int(pid or 0), signal.SIGKILL)
+        # Its supervisor first, which would replace it.
+        for victim in (read_supervisor(str(home / "endpoints" / "story")).pid, int(pid or 0)):
+            os.kill(victim, signal.SIGKILL)
         last = json.loads(stream.recv())["change"]  # a worker that died is news too
         assert client.online_endpoints.get("story").state == "stopped"
         assert server.ask("jupyter-modelreg/status")[1]["change"] == last
