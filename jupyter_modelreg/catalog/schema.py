@@ -147,6 +147,8 @@ _LAYOUT_3 = """
         deleted_at TEXT,
         UNIQUE (environment_id, version)
     );
+    CREATE INDEX version_of_size ON version (size_bytes, id);
+    CREATE INDEX version_of_change ON version (modified_at, id);
 """
 
 
@@ -282,6 +284,8 @@ POSTGRES = {
         deleted_at TEXT COLLATE "C",
         UNIQUE (environment_id, version)
     );
+    CREATE INDEX version_of_size ON version (size_bytes, id);
+    CREATE INDEX version_of_change ON version (modified_at, id);
     """,
 }
 
