@@ -39,8 +39,8 @@ from .test_supervisor import (  # noqa: F401 - a fixture is found by its name
 )
 
 SCRIPT = """
-import json, os, resource, sys, time
-def init(): pass
+import json, logging.config, os, resource, sys, time
+def init(): logging.config.dictConfig({"version": 1})  # which turns off the loggers there are
 def run(raw_data):
     return globals()[json.loads(raw_data).get("do", "fine")]()
 def fine(): return [os.getpid()]
@@ -287,6 +287,9 @@ def test_what_a_script_does_costs_only_its_own_request(workspace: Workspace, cal
         assert (answer.status, list(answer.json())) == (424, ["message"]), what
         assert "Traceback" not in answer.body.decode(), what
         assert caller.do("fine").json() == [pid], what
+    (log,) = folder_of(workspace).glob("blue/run-*/log.txt")
+    for error in ("SystemExit: enough", "KeyboardInterrupt", "MemoryError", "RecursionError", "in exits"):
+        assert error in log.read_text()
     assert caller.do("returns_half_a_letter").body == b'"\\ud800"'
     assert b"0\r\n\r\n" not in caller.do("yields_and_fails").body  # the last chunk never comes
     assert caller.do("closes_its_output").json() == "closed"
