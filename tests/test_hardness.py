@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,23 @@ def test_strangers_learn_and_get_nothing_whether_somebody_is_ready_or_not(worksp
     with socket.create_connection(("127.0.0.1", caller.port), timeout=30) as silent:
         silent.send(b"POST /score HTTP/1.1\r\n")
         assert caller.ask().status == 404
+
+
+def test_more_silent_connections_than_a_process_may_have_keep_nobody_out(workspace: Workspace) -> None:  # noqa: F811
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        deploy(workspace, script=SCRIPT, all_traffic=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    caller = Caller(workspace)
+    with ExitStack() as stack:
+        for number in range(300):
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", caller.port), timeout=30))
+            silent.send(b"POST /score HTTP/1.1\r\n"[: number % 20])
+        for _ in range(20):
+            assert caller.do("fine").status == 200
+        assert show_endpoint(workspace, ShowOnlineEndpoint(name="live")).state == "healthy"
 
 
 def test_only_this_machine_can_connect(workspace: Workspace, caller: Caller) -> None:  # noqa: F811
