@@ -228,6 +228,15 @@ def main(folder: str, fd: int) -> int:
     return Worker(folder, plan, fd).run()
 
 
+def _keep_logging() -> None:
+    """Turn our loggers on again, which a script that sets up logging turns off unless it says otherwise."""
+    import logging
+
+    for name in logging.root.manager.loggerDict:
+        if name.startswith(("modelreg", "jupyter_modelreg")):
+            logging.getLogger(name).disabled = False
+
+
 def _load(plan: WorkerPlan) -> list[ServedModel]:
     from .serving.calls import ServedModel
 
@@ -299,6 +308,7 @@ class Worker:
         try:
             self._collector = _collect(self._folder, self._plan)
             models = _load(self._plan)
+            _keep_logging()
         except BaseException as error:  # a script may raise anything, even SystemExit
             return _fail(self._folder, self._plan, error)
         asyncio.run_coroutine_threadsafe(self._serve(models), self._loop).result()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ from .test_supervisor import (  # noqa: F401 - a fixture is found by its name
 )
 
 SCRIPT = """
-import json, os, resource, sys, time
-def init(): pass
+import json, logging.config, os, resource, sys, time
+def init(): logging.config.dictConfig({"version": 1})  # which turns off the loggers there are
 def run(raw_data):
     return globals()[json.loads(raw_data).get("do", "fine")]()
 def fine(): return [os.getpid()]
@@ -176,6 +177,23 @@ def test_strangers_learn_and_get_nothing_whether_somebody_is_ready_or_not(worksp
         assert caller.ask().status == 404
 
 
+def test_more_silent_connections_than_a_process_may_have_keep_nobody_out(workspace: Workspace) -> None:  # noqa: F811
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        deploy(workspace, script=SCRIPT, all_traffic=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    caller = Caller(workspace)
+    with ExitStack() as stack:
+        for number in range(300):
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", caller.port), timeout=30))
+            silent.send(b"POST /score HTTP/1.1\r\n"[: number % 20])
+        for _ in range(20):
+            assert caller.do("fine").status == 200
+        assert show_endpoint(workspace, ShowOnlineEndpoint(name="live")).state == "healthy"
+
+
 def test_only_this_machine_can_connect(workspace: Workspace, caller: Caller) -> None:  # noqa: F811
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", caller.port), timeout=5)
@@ -287,6 +305,9 @@ def test_what_a_script_does_costs_only_its_own_request(workspace: Workspace, cal
         assert (answer.status, list(answer.json())) == (424, ["message"]), what
         assert "Traceback" not in answer.body.decode(), what
         assert caller.do("fine").json() == [pid], what
+    (log,) = folder_of(workspace).glob("blue/run-*/log.txt")
+    for error in ("SystemExit: enough", "KeyboardInterrupt", "MemoryError", "RecursionError", "in exits"):
+        assert error in log.read_text()
     assert caller.do("returns_half_a_letter").body == b'"\\ud800"'
     assert b"0\r\n\r\n" not in caller.do("yields_and_fails").body  # the last chunk never comes
     assert caller.do("closes_its_output").json() == "closed"
