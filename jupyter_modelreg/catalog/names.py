@@ -25,10 +25,7 @@ def check_model(model: Model) -> None:
     InvalidInput
         If one of them is not allowed.
     """
-    check_name(model.name, "a model")
-    check_version(model.version)
-    for key, value in model.tags.items():
-        check_tag(key, value)
+    _check_named(model, "a model")
     for key in model.metrics:
         check_tag(key, "")
     check_stage(model.stage)
@@ -42,9 +39,13 @@ def check_environment(environment: Environment) -> None:
     InvalidInput
         If one of them is not allowed.
     """
-    check_name(environment.name, "an environment")
-    check_version(environment.version)
-    for key, value in environment.tags.items():
+    _check_named(environment, "an environment")
+
+
+def _check_named(entity: Model | Environment, what: str) -> None:
+    check_name(entity.name, what)
+    check_version(entity.version)
+    for key, value in entity.tags.items():
         check_tag(key, value)
 
 

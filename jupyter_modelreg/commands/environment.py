@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..entities.environment import OS_TYPES
 from ..records import field
-from . import Command
+from . import Command, label_field, registry_field, set_field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,18 +17,6 @@ def _name() -> Any:
 
 def _version() -> Any:
     return field("-v", default=None, values="environment-version", help="Version of the environment.")
-
-
-def _label() -> Any:
-    return field("-l", default=None, help='Label of the version; "latest" is the one created last.')
-
-
-def _registry() -> Any:
-    return field(default=None, help="Registry instead of the workspace.")
-
-
-def _set() -> Any:
-    return field(default=[], metavar="KEY=VALUE", help="Change a value by its dotted path, for example tags.stage=prod.")
 
 
 class CreateEnvironment(Command):
@@ -45,9 +33,9 @@ class CreateEnvironment(Command):
     description: str | None = field(default=None, help="What it is for.")
     tags: dict[str, str] = field("--tag", default={}, metavar="KEY=VALUE", help="Labels to find it by.")
     datastore: str | None = field(default=None, help="Datastore that receives the build context.")
-    set: list[str] = _set()
+    set: list[str] = set_field()
     no_wait: bool = field(default=False, help="Accepted; recording an environment never waits for a server.")
-    registry_name: str | None = _registry()
+    registry_name: str | None = registry_field()
 
 
 class ListEnvironments(Command):
@@ -57,7 +45,7 @@ class ListEnvironments(Command):
     max_results: int | None = field("-r", default=None, help="At most this many, the newest first.")
     include_archived: bool = field(default=False, help="Archived ones too.")
     archived_only: bool = field(default=False, help="Only archived ones.")
-    registry_name: str | None = _registry()
+    registry_name: str | None = registry_field()
 
 
 class ShowEnvironment(Command):
@@ -65,8 +53,8 @@ class ShowEnvironment(Command):
 
     name: str = _name()
     version: str | None = _version()
-    label: str | None = _label()
-    registry_name: str | None = _registry()
+    label: str | None = label_field()
+    registry_name: str | None = registry_field()
 
 
 class UpdateEnvironment(Command):
@@ -74,12 +62,12 @@ class UpdateEnvironment(Command):
 
     name: str = _name()
     version: str | None = _version()
-    label: str | None = _label()
-    set: list[str] = _set()
+    label: str | None = label_field()
+    set: list[str] = set_field()
     add: list[str] = field(default=[], metavar="PATH VALUE", help="Add to a mapping: PATH KEY=VALUE.")
     remove: list[str] = field(default=[], metavar="PATH", help="Remove a value by its dotted path, for example tags.stage.")
     force_string: bool = field(default=False, help="Take values as text, never as JSON.")
-    registry_name: str | None = _registry()
+    registry_name: str | None = registry_field()
 
 
 class ArchiveEnvironment(ShowEnvironment):
@@ -116,7 +104,7 @@ class BuildEnvironment(Command):
         help="NAME, NAME:VERSION, NAME@LABEL or a curated reference such as azureml://registries/azureml/environments/sklearn-1.5/labels/latest.",
     )
     version: str | None = _version()
-    label: str | None = _label()
+    label: str | None = label_field()
 
 
 class ListBuiltEnvironments(Command):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..entities.model import MODEL_TYPES
 from ..errors import InvalidInput, nearest
 from ..records import field
-from . import Command
+from . import Command, label_field, registry_field, set_field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,18 +22,6 @@ def _model_name() -> Any:
 
 def _version() -> Any:
     return field("-v", default=None, values="version", help="Version of the model.")
-
-
-def _label() -> Any:
-    return field("-l", default=None, help='Label of the version; "latest" is the one created last.')
-
-
-def _registry() -> Any:
-    return field(default=None, help="Registry instead of the workspace.")
-
-
-def _set() -> Any:
-    return field(default=[], metavar="KEY=VALUE", help="Change a value by its dotted path, for example tags.stage=prod.")
 
 
 class CreateModel(Command):
@@ -53,9 +41,9 @@ class CreateModel(Command):
         choices=("copy", "move", "link"),
         help="How local files come into the store: copied; moved, so that they are gone where they were; or linked, which makes them read-only.",
     )
-    set: list[str] = _set()
+    set: list[str] = set_field()
     no_wait: bool = field(default=False, help="Accepted; registration never waits for a server.")
-    registry_name: str | None = _registry()
+    registry_name: str | None = registry_field()
 
 
 class ListModels(Command):
@@ -73,7 +61,7 @@ class ListModels(Command):
     page: str | None = field(default=None, help="Go on where an earlier answer with the same options ended, by the word that it named.")
     include_archived: bool = field(default=False, help="Archived ones too.")
     archived_only: bool = field(default=False, help="Only archived ones.")
-    registry_name: str | None = _registry()
+    registry_name: str | None = registry_field()
 
 
 class ShowModel(Command):
@@ -81,8 +69,8 @@ class ShowModel(Command):
 
     name: str = _model_name()
     version: str | None = _version()
-    label: str | None = _label()
-    registry_name: str | None = _registry()
+    label: str | None = label_field()
+    registry_name: str | None = registry_field()
 
 
 class UpdateModel(Command):
@@ -90,13 +78,13 @@ class UpdateModel(Command):
 
     name: str = _model_name()
     version: str | None = _version()
-    label: str | None = _label()
-    set: list[str] = _set()
+    label: str | None = label_field()
+    set: list[str] = set_field()
     add: list[str] = field(default=[], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
     remove: list[str] = field(default=[], metavar="PATH", help="Remove a value by its dotted path, for example tags.stage.")
     force_string: bool = field(default=False, help="Take values as text, never as JSON.")
     stage: str | None = field("-s", default=None, help="New stage.")
-    registry_name: str | None = _registry()
+    registry_name: str | None = registry_field()
 
 
 class ArchiveModel(Command):
@@ -104,8 +92,8 @@ class ArchiveModel(Command):
 
     name: str = _model_name()
     version: str | None = _version()
-    label: str | None = _label()
-    registry_name: str | None = _registry()
+    label: str | None = label_field()
+    registry_name: str | None = registry_field()
 
 
 class RestoreModel(ArchiveModel):
@@ -117,9 +105,9 @@ class DownloadModel(Command):
 
     name: str = _model_name()
     version: str | None = _version()
-    label: str | None = _label()
+    label: str | None = label_field()
     download_path: str = field("-p", default=".", values="path", help="Folder that receives a folder named after the model.")
-    registry_name: str | None = _registry()
+    registry_name: str | None = registry_field()
 
 
 class ExportModel(Command):
@@ -127,7 +115,7 @@ class ExportModel(Command):
 
     name: str = _model_name()
     version: str | None = _version()
-    label: str | None = _label()
+    label: str | None = label_field()
     path: str = field("-p", default=".", values="path", help="File to write, or folder that receives NAME-VERSION.modelreg.")
 
 
@@ -147,7 +135,7 @@ class DeleteModel(Command):
 
     name: str = _model_name()
     version: str | None = _version()
-    label: str | None = _label()
+    label: str | None = label_field()
     yes: bool = field("-y", default=False, help="Do not ask.")
 
 
@@ -175,7 +163,7 @@ class MountModel(Command):
     name: str = _model_name()
     mount_point: str = field(is_positional=True, values="path", help="New or empty folder that shows the files.")
     version: str | None = _version()
-    label: str | None = _label()
+    label: str | None = label_field()
     mode: str = field(
         default="ro_mount",
         choices=MOUNT_MODES,
@@ -186,7 +174,7 @@ class MountModel(Command):
         choices=MOUNT_KINDS,
         help="How to show files for reading: view links to files on this machine, fuse reads what is asked for when it is asked for.",
     )
-    registry_name: str | None = _registry()
+    registry_name: str | None = registry_field()
 
     def _check(self) -> None:
         for name in ("mode", "kind"):
@@ -221,5 +209,5 @@ class ListChecksums(Command):
 
     name: str = _model_name()
     version: str | None = _version()
-    label: str | None = _label()
-    registry_name: str | None = _registry()
+    label: str | None = label_field()
+    registry_name: str | None = registry_field()

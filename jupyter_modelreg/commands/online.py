@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..entities.online import AUTH_MODES
 from ..records import field
-from . import Command
+from . import Command, set_field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 
 def _endpoint_name() -> Any:
     return field("-n", is_positional=True, values="endpoint", help="Name of the endpoint.")
-
-
-def _set() -> Any:
-    return field(default=[], metavar="KEY=VALUE", help="Change a value by its dotted path, for example tags.stage=prod.")
 
 
 def _trust() -> Any:
@@ -37,7 +33,7 @@ class CreateOnlineEndpoint(Command):
     description: str | None = field("-d", default=None, help="What it is for.")
     tags: dict[str, str] = field("--tag", default={}, metavar="KEY=VALUE", help="Labels to find it by.")
     port: int | None = field(default=None, help="Port on 127.0.0.1; a free one when left out.")
-    set: list[str] = _set()
+    set: list[str] = set_field()
     trust: bool = _trust()
     local: bool = field(default=False, help="Accepted; endpoints always run on this machine.")
     no_wait: bool = field(default=False, help="Return before the model is loaded.")
@@ -77,7 +73,7 @@ class UpdateOnlineEndpoint(Command):
     name: str = _endpoint_name()
     traffic: str | None = field("-r", default=None, help='Percentages, for example "blue=90 green=10".')
     mirror_traffic: str | None = field(default=None, help='Percentage copied, for example "green=10".')
-    set: list[str] = _set()
+    set: list[str] = set_field()
     add: list[str] = field(default=[], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
     remove: list[str] = field(default=[], metavar="PATH", help="Remove a value by its dotted path.")
     force_string: bool = field(default=False, help="Take values as text, never as JSON.")
@@ -133,7 +129,7 @@ class CreateOnlineDeployment(Command):
     scoring_script: str | None = field(default=None, values="path", help="Python file with init() and run().")
     all_traffic: bool = field(default=False, help="Send all requests to it.")
     port: int | None = field(default=None, help="Port on 127.0.0.1; the endpoint's own or a free one when left out.")
-    set: list[str] = _set()
+    set: list[str] = set_field()
     trust: bool = _trust()
     skip_script_validation: bool = field(default=False, help="Do not read the scoring script before it runs.")
     local: bool = field(
@@ -148,7 +144,7 @@ class UpdateOnlineDeployment(Command):
     name: str | None = field("-n", default=None, is_positional=True, values="deployment", help="Name of the deployment.")
     endpoint_name: str | None = field("-e", "--endpoint", default=None, values="endpoint", help="Its endpoint.")
     file: str | None = field("-f", default=None, values="path", help="YAML file that describes the deployment.")
-    set: list[str] = _set()
+    set: list[str] = set_field()
     add: list[str] = field(default=[], metavar="PATH VALUE", help="Add to a mapping or list: PATH KEY=VALUE.")
     remove: list[str] = field(default=[], metavar="PATH", help="Remove a value by its dotted path.")
     force_string: bool = field(default=False, help="Take values as text, never as JSON.")
