@@ -178,12 +178,11 @@ def test_strangers_learn_and_get_nothing_whether_somebody_is_ready_or_not(worksp
 
 
 def test_more_silent_connections_than_a_process_may_have_keep_nobody_out(workspace: Workspace) -> None:  # noqa: F811
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
-    try:
-        deploy(workspace, script=SCRIPT, all_traffic=True)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    deploy(workspace, script=SCRIPT, all_traffic=True)
+    (first,) = instances_of(workspace)
+    resource.prlimit(supervisor_of(workspace).pid, resource.RLIMIT_NOFILE, (128, 128))
+    os.kill(first.pid, signal.SIGKILL)  # the next one has the limit of the supervisor that starts it
+    until(lambda: bool(instances_of(workspace)) and instances_of(workspace) != [first])
     caller = Caller(workspace)
     with ExitStack() as stack:
         for number in range(300):

@@ -6,7 +6,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 import { attempt, CallError } from './call';
 import { formatJson, modelOf, requestBody } from './format';
 import type { IEndpointRow, RegistryModel } from './model';
-import type { IEndpointKeys } from './schema';
+import type { IDeploymentNumbers, IEndpointKeys } from './schema';
 
 const LOG_LINES = 500;
 
@@ -20,6 +20,10 @@ export class EndpointModel implements IDisposable {
   request = '';
   answer: IAnswer | null = null;
   keys: IEndpointKeys | null = null;
+  /** How each deployment does, by name. */
+  numbers: { [name: string]: IDeploymentNumbers } = {};
+  /** Shares of the traffic that somebody wrote and did not set yet. */
+  shares: { [name: string]: number } = {};
   log: string | null = null;
   /** Why the log or the keys cannot be shown. */
   error: CallError | null = null;
@@ -78,6 +82,37 @@ export class EndpointModel implements IDisposable {
     await this._readOn();
   }
 
+  /** Write one deployment's share of the traffic, in percent. */
+  setShare(name: string, percent: number): void {
+    this.shares = { ...this.shares, [name]: percent };
+    this._changed.emit();
+  }
+
+  /** The shares as they would be. */
+  get wantedShares(): { [name: string]: number } {
+    return { ...this.row?.endpoint.traffic, ...this.shares };
+  }
+
+  /** Send the traffic where it was written to go. */
+  async applyShares(): Promise<void> {
+    const traffic = Object.entries(this.wantedShares)
+      .map(([name, percent]) => `${name}=${percent}`)
+      .join(' ');
+    this.error = await attempt(async () => {
+      await this.registry.run('online-endpoint update', { name: this.name, traffic });
+      this.shares = {};
+    });
+    this._changed.emit();
+  }
+
+  /** Bring a stopped endpoint back. */
+  async start(): Promise<void> {
+    this.error = await attempt(async () => {
+      await this.registry.run('online-endpoint start', { name: this.name });
+    });
+    this._changed.emit();
+  }
+
   async showKeys(): Promise<void> {
     this.error = await attempt(async () => {
       const command = { name: this.name };
@@ -121,6 +156,13 @@ export class EndpointModel implements IDisposable {
   }
 
   private async _readOn(): Promise<void> {
+    if (this.row?.deployments.length) {
+      this.error = await attempt(async () => {
+        const { numbers } = await this.registry.read('online-endpoint show', { name: this.name });
+        this.numbers = numbers ?? {};
+      });
+      this._changed.emit();
+    }
     if (this.log !== null) {
       await this.loadLog();
     }

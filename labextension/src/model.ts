@@ -23,9 +23,10 @@ export const PAGE_SIZE = 200;
 const SEARCH_DELAY_MS = 150;
 const POLL_SECONDS = 30;
 
-/** An endpoint and the deployment behind it. */
+/** An endpoint, its deployments, and the one with most of its traffic. */
 export interface IEndpointRow {
   endpoint: IOnlineEndpoint;
+  deployments: IOnlineDeployment[];
   deployment?: IOnlineDeployment;
 }
 
@@ -290,17 +291,19 @@ export class RegistryModel implements IDisposable, IModelList {
 
   private async _loadEndpoints(): Promise<IEndpointRow[]> {
     const endpoints = await this.read('online-endpoint list', {});
-    return Promise.all(endpoints.map(endpoint => this._withDeployment(endpoint)));
+    return Promise.all(endpoints.map(endpoint => this._withDeployments(endpoint)));
   }
 
-  private async _withDeployment(endpoint: IOnlineEndpoint): Promise<IEndpointRow> {
+  private async _withDeployments(endpoint: IOnlineEndpoint): Promise<IEndpointRow> {
     const command = { endpoint_name: endpoint.name ?? '' };
     try {
-      const [deployment] = await this.read('online-deployment list', command);
-      return { endpoint, deployment };
+      const deployments = await this.read('online-deployment list', command);
+      const share = ({ name }: IOnlineDeployment): number => endpoint.traffic?.[name ?? ''] ?? 0;
+      const [deployment] = [...deployments].sort((one, other) => share(other) - share(one));
+      return { endpoint, deployments, deployment };
     } catch (reason) {
       if (toCallError(reason).error === 'NotFound') {
-        return { endpoint }; // deleted since it was listed
+        return { endpoint, deployments: [] }; // deleted since it was listed
       }
       throw reason;
     }

@@ -1,4 +1,4 @@
-"""Three journeys of a person through JupyterLab: register and see it; deploy, call and stop it; break it and read why.
+"""Journeys of a person through JupyterLab: register and see it; deploy, call and stop it; share traffic out; break it and read why.
 
 Each step leaves a picture in test-results.
 """
@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from jupyter_modelreg import MLClient
-from jupyter_modelreg.entities import Model
+from jupyter_modelreg.entities import Model, OnlineDeployment, OnlineEndpoint
 
 pytestmark = pytest.mark.browser
 
@@ -110,6 +110,33 @@ def test_what_a_notebook_registers_appears_in_the_panel_without_reloading(page: 
     panel.get_by_role("button", name="Back to models").click()
     expect(row).to_contain_text("v2")
     picture("journey-1-second-version")
+
+
+def test_the_traffic_of_two_deployments_is_shared_out_where_they_are_shown(
+    iris: Model, page: Page, picture: Picture, ml_client: MLClient
+) -> None:
+    ml_client.begin_create_or_update(OnlineEndpoint(name="iris"))
+    for name in ("blue", "green"):
+        ml_client.begin_create_or_update(OnlineDeployment(name=name, endpoint_name="iris", model="azureml:iris:1"))
+    ml_client.begin_create_or_update(OnlineEndpoint(name="iris", traffic={"blue": 100}))
+    panel = open_panel(page)
+    row = panel.get_by_role("list", name="Endpoints").get_by_role("button", name="iris")
+    expect(row).to_contain_text("iris:1 +1")
+    row.click()
+    endpoint = panel.get_by_role("region", name="Endpoint", exact=True)
+    deployments = endpoint.get_by_role("form", name="Deployments")
+    expect(deployments).to_contain_text("100 % in all")
+    deployments.get_by_role("spinbutton", name="Traffic of green in percent").fill("10")
+    expect(deployments).to_contain_text("110 % in all: at most 100")
+    expect(deployments.get_by_role("button", name="Set traffic")).to_be_disabled()
+    deployments.get_by_role("spinbutton", name="Traffic of blue in percent").fill("90")
+    deployments.get_by_role("button", name="Set traffic").click()
+    expect(deployments.get_by_role("button", name="Set traffic")).to_be_disabled()
+    assert ml_client.online_endpoints.get("iris").traffic == {"blue": 90, "green": 10}
+    endpoint.get_by_role("button", name="Send").click()
+    expect(endpoint.get_by_role("region", name="Answer", exact=True)).to_have_text(re.compile(r"\[\s*0,\s*0,\s*0\s*\]"))
+    expect(deployments).to_contain_text("1 request")
+    picture("journey-4-shared-out")
 
 
 def test_a_model_is_deployed_called_and_stopped_where_it_is_shown(iris: Model, page: Page, picture: Picture, ml_client: MLClient) -> None:

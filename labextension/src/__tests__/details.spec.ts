@@ -152,3 +152,44 @@ test('a log that was opened is read on when the registry changes', async () => {
   await registry.refresh();
   await until(() => endpoint.log === 'Ready\nAsked');
 });
+
+test('of several deployments the one with most traffic stands for the endpoint', async () => {
+  const { server, registry } = open();
+  server.answers['online-endpoint/list'] = [{ name: 'churn', state: 'healthy', traffic: { blue: 10, green: 90 } }];
+  server.answers['online-deployment/list'] = [
+    { name: 'blue', model: 'azureml:churn:2' },
+    { name: 'green', model: 'azureml:churn:3' }
+  ];
+  await registry.refresh();
+  expect(registry.endpoints[0].deployment?.name).toBe('green');
+  expect(registry.endpoints[0].deployments.map(({ name }) => name)).toEqual(['blue', 'green']);
+});
+
+test('shares are written one by one and set together', async () => {
+  const { server, registry, endpoint } = await openEndpoint();
+  server.answers['online-endpoint/list'] = [{ name: 'churn', state: 'healthy', traffic: { blue: 100 } }];
+  server.answers['online-endpoint/show'] = { name: 'churn', numbers: { blue: { requests: 7 } } };
+  await registry.refresh();
+  await until(() => endpoint.numbers.blue?.requests === 7);
+  endpoint.setShare('blue', 90);
+  endpoint.setShare('green', 20);
+  server.answers['online-endpoint/update'] = new Failing(400, { error: 'InvalidInput', message: 'Not 110.' });
+  await endpoint.applyShares();
+  expect([endpoint.error?.message, endpoint.wantedShares]).toEqual(['Not 110.', { blue: 90, green: 20 }]);
+  endpoint.setShare('green', 10);
+  server.answers['online-endpoint/update'] = {};
+  await endpoint.applyShares();
+  expect(server.last('online-endpoint/update').command).toEqual({ name: 'churn', traffic: 'blue=90 green=10' });
+  expect([endpoint.error, endpoint.shares]).toEqual([null, {}]);
+});
+
+test('a stopped endpoint is started, or says why not', async () => {
+  const { server, endpoint } = await openEndpoint();
+  server.answers['online-endpoint/start'] = new Failing(503, { error: 'Unavailable', message: 'The port is taken.' });
+  await endpoint.start();
+  expect(endpoint.error?.message).toBe('The port is taken.');
+  server.answers['online-endpoint/start'] = {};
+  server.answers['online-endpoint/show'] = { name: 'churn' };
+  await endpoint.start();
+  expect([endpoint.error, server.last('online-endpoint/start').command]).toEqual([null, { name: 'churn' }]);
+});

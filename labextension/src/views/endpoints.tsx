@@ -5,8 +5,9 @@ import { copyIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import type { EndpointModel } from '../endpoint';
-import { IReference, modelOf } from '../format';
+import { formatSize, IReference, modelOf } from '../format';
 import type { IEndpointRow } from '../model';
+import type { IDeploymentNumbers } from '../schema';
 import { Busy, Button, Facts, Failure, Fold, Heading, moveFocus, takeLostFocus } from './parts';
 
 export interface IEndpointsProps {
@@ -92,10 +93,11 @@ export function State(props: { state: string | undefined; trans: TranslationBund
   );
 }
 
-/** The model behind an endpoint, as `churn:3`. */
+/** The model behind an endpoint, as `churn:3`, and how many deployments stand beside it, as `+1`. */
 export function servedBy(row: IEndpointRow): string {
   const model = row.deployment && modelOf(row.deployment);
-  return model ? `${model.name}:${model.version}` : '';
+  const others = row.deployments.length > 1 ? ` +${row.deployments.length - 1}` : '';
+  return model ? `${model.name}:${model.version}${others}` : '';
 }
 
 /** Whether nobody answers at its URL until it is deployed again. */
@@ -148,6 +150,7 @@ function Parts(props: IPartProps): JSX.Element {
       <div className="jp-modelreg-Columns">
         <div>
           <Address {...props} />
+          <Deployments {...props} />
           {!isDown(row) && <Console {...props} />}
         </div>
         <div>
@@ -187,6 +190,87 @@ function Address({ trans, row, isRemote, onCopy, onOpenModel }: IPartProps): JSX
       ]}
     />
   );
+}
+
+/** Each deployment: its state, its model, its share of the traffic and how it does. */
+function Deployments({ trans, endpoint, row, onOpenModel }: IPartProps): JSX.Element | null {
+  const { shares, wantedShares } = endpoint;
+  const isSplit = row.deployments.length > 1;
+  const sum = Object.values(wantedShares).reduce((all, percent) => all + percent, 0);
+  const set = (event: React.FormEvent): void => {
+    event.preventDefault();
+    void endpoint.applyShares();
+  };
+  return (
+    <form className="jp-modelreg-Field" aria-label={trans.__('Deployments')} onSubmit={set}>
+      {row.deployments.map(deployment => {
+        const name = deployment.name ?? '';
+        const model = modelOf(deployment);
+        return (
+          <div key={name} className="jp-modelreg-Deployment" title={deployment.error ?? undefined}>
+            <span className="jp-modelreg-Row-line">
+              <span className="jp-modelreg-Row-title">{name}</span>
+              <span className="jp-modelreg-Space" />
+              {isSplit && (
+                <input
+                  type="number"
+                  className="jp-modelreg-Share jp-mod-styled"
+                  aria-label={trans.__('Traffic of %1 in percent', name)}
+                  min={0}
+                  max={100}
+                  value={wantedShares[name] ?? 0}
+                  onChange={event => endpoint.setShare(name, event.target.valueAsNumber || 0)}
+                />
+              )}
+              {isSplit && <span className="jp-modelreg-Note">%</span>}
+              <State state={deployment.state} trans={trans} />
+            </span>
+            <span className="jp-modelreg-Note">
+              {model && isSplit && (
+                <button type="button" className="jp-modelreg-Link" onClick={() => onOpenModel(model)}>
+                  {`${model.name}:${model.version}`}
+                </button>
+              )}
+              {model && isSplit && ' · '}
+              {numbersText(endpoint.numbers[name], trans)}
+            </span>
+          </div>
+        );
+      })}
+      {isSplit && (
+        <div className="jp-modelreg-Actions">
+          <button
+            type="submit"
+            className="jp-modelreg-Button jp-mod-styled"
+            disabled={sum > 100 || !Object.keys(shares).length}
+          >
+            {trans.__('Set traffic')}
+          </button>
+          <span className="jp-modelreg-Note" role="status">
+            {sum > 100 ? trans.__('%1 % in all: at most 100', sum) : trans.__('%1 % in all', sum)}
+          </span>
+        </div>
+      )}
+    </form>
+  );
+}
+
+/** What a deployment did since its instances started, in one line. */
+function numbersText(numbers: IDeploymentNumbers | undefined, trans: TranslationBundle): string {
+  if (!numbers) {
+    return '';
+  }
+  const { errors = 0, instances = 0, memory_bytes: memory, p50_ms: half, p95_ms: most, requests = 0 } = numbers;
+  const latency = [half, most].map(value => (value ?? 0).toPrecision(2));
+  return [
+    trans._n('%1 instance', '%1 instances', instances),
+    trans._n('%1 request', '%1 requests', requests),
+    errors && trans._n('%1 error', '%1 errors', errors),
+    half !== undefined && half !== null && trans.__('half within %1 ms, 95 % within %2 ms', ...latency),
+    memory && formatSize(memory)
+  ]
+    .filter(Boolean)
+    .join(', ');
 }
 
 /** A request, a button, and what came back. */
@@ -284,7 +368,10 @@ function Foot(props: IPartProps): JSX.Element {
   const model = row.deployment && modelOf(row.deployment);
   return (
     <div className="jp-modelreg-Actions">
-      {model && isDown(row) && (
+      {row.endpoint.state === 'stopped' && (
+        <Button isAccent label={trans.__('Start')} text={trans.__('Start')} onClick={() => void endpoint.start()} />
+      )}
+      {model && row.endpoint.state === 'failed' && (
         <Button
           isAccent
           label={trans.__('Deploy again')}
