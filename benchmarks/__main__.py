@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .measure import HEADING, Row, show
 
-NAMES = ("start", "listing", "search", "endpoint", "register", "store")
+NAMES = ("start", "listing", "search", "endpoint", "register", "store", "serving")
 
 
 def main(names: list[str]) -> int:

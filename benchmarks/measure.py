@@ -97,7 +97,7 @@ def run(*words: str | Path, environment: dict[str, str]) -> None:
 def show(row: Row) -> str:
     """Return a row as one line of the table; see :data:`HEADING`."""
     ratio = row.ours / row.peer
-    said = f"{ratio:.2f}×" if ratio >= 0.1 else f"1/{1 / ratio:.0f}"
+    said = f"{ratio:.2f}×" if ratio >= 0.1 else f"1/{1 / ratio:.0f}" if ratio else "0"
     return _LINE.format(row.what, row.say(row.ours), row.say(row.peer), row.peer_name, said, row.limit, _verdict(row))
 
 
