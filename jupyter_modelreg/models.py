@@ -531,7 +531,7 @@ def download_model(workspace: Workspace, command: DownloadModel) -> Downloaded:
     model = find_model(workspace, command)
     manifest = workspace.manifest_of(model)
     target = os.path.join(os.path.abspath(os.path.expanduser(command.download_path)), str(model.name))
-    files = workspace.store.checkout(manifest, target, workspace.progress)
+    files = workspace.store.checkout(manifest, target, workspace.progress, is_verified=not command.no_verify)
     return Downloaded(path=target, files=files, size_bytes=manifest.size_bytes)
 
 

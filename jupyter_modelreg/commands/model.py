@@ -107,6 +107,9 @@ class DownloadModel(Command):
     version: str | None = _version()
     label: str | None = label_field()
     download_path: str = field("-p", default=".", values="path", help="Folder that receives a folder named after the model.")
+    no_verify: bool = field(
+        default=False, help="Do not read the copy of a large file that rests since it was last found sound; its length is checked."
+    )
     registry_name: str | None = registry_field()
 
 

@@ -297,9 +297,12 @@ class ModelOperations(_Operations):
         with _as_azure_knows_it():
             return load_object(self._workspace, ShowModel(name=name, version=version, label=label), trust=trust)
 
-    def download(self, name: str, version: str | None = None, download_path: str = ".", *, label: str | None = None) -> Downloaded:
-        """Copy a version's files to ``<download_path>/<name>/``."""
-        done: Downloaded = self._run("model", "download", name=name, version=version, label=label, download_path=str(download_path))
+    def download(
+        self, name: str, version: str | None = None, download_path: str = ".", *, label: str | None = None, verify: bool = True
+    ) -> Downloaded:
+        """Copy a version's files to ``<download_path>/<name>/``; without `verify` large ones that rest are not read once more."""
+        command = {"name": name, "version": version, "label": label, "download_path": str(download_path), "no_verify": not verify}
+        done: Downloaded = self._run("model", "download", **command)
         return done
 
     def export(self, name: str, version: str | None = None, *, label: str | None = None, path: str | os.PathLike[str] = ".") -> Exported:

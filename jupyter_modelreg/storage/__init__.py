@@ -91,10 +91,11 @@ if TYPE_CHECKING:
             """
             ...
 
-        def checkout(self, manifest: Manifest, folder: str, progress: Progress | None = None) -> list[str]:
+        def checkout(self, manifest: Manifest, folder: str, progress: Progress | None = None, *, is_verified: bool = True) -> list[str]:
             """Copy the tree into a folder, each file checked against its hash; return the paths, relative to it.
 
-            A file that is there already with the same content is left alone. After an error the folder is as before.
+            A file that is there already with the same content is left alone. After an error the folder is as before. Where
+            `is_verified` is False, of a large file that rests since it was found sound only the copy's length is checked.
 
             Raises
             ------

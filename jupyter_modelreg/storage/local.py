@@ -328,7 +328,7 @@ class LocalStore:
         is_writable = self._caches is None or not os.path.isdir(self._root) or os.access(self._root, os.W_OK)
         return self._root if is_writable else str(self._caches)
 
-    def checkout(self, manifest: Manifest, folder: str, progress: Progress | None = None) -> list[str]:
+    def checkout(self, manifest: Manifest, folder: str, progress: Progress | None = None, *, is_verified: bool = True) -> list[str]:
         """Copy the tree into a folder, each file checked against its hash; return the paths, relative to it."""
         from .checkout import Checkout
 
@@ -338,7 +338,8 @@ class LocalStore:
             missing = [(item, path) for item, path in targets if not target.has(path, item)]
             advance = counter(sum(item.size_bytes for item, _ in missing), progress)
             for item, path in missing:
-                target.write(self._places(slices_of(parts, item.digest, item.size_bytes)), path, item)
+                is_trusted = not is_verified and self.is_sound(item.digest, is_remembered_enough=True)
+                target.write(self._places(slices_of(parts, item.digest, item.size_bytes)), path, item, is_trusted=is_trusted)
                 advance(item.size_bytes)
         return [path for _, path in targets]
 

@@ -225,16 +225,16 @@ class RemoteStore:
             self.cache.touch((), path)
         return path
 
-    def checkout(self, manifest: Manifest, folder: str, progress: Progress | None = None) -> list[str]:
+    def checkout(self, manifest: Manifest, folder: str, progress: Progress | None = None, *, is_verified: bool = True) -> list[str]:
         """Copy the tree into a folder, each file checked against its hash; return the paths, relative to it."""
         is_here = self.cache.holds(manifest)
         with self._fetched(manifest, progress):
             try:
-                return self.cache.checkout(manifest, folder, progress if is_here else None)
+                return self.cache.checkout(manifest, folder, progress if is_here else None, is_verified=is_verified)
             except Corrupted:
                 self._drop_damaged(manifest, self.cache.verify(manifest))
         with self._fetched(manifest, progress):
-            return self.cache.checkout(manifest, folder)
+            return self.cache.checkout(manifest, folder, is_verified=is_verified)
 
     def damaged(self, manifest: Manifest) -> list[str]:
         """Return the paths that are missing or damaged in the view on this machine, and at the far end, too."""

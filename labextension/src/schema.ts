@@ -465,6 +465,8 @@ export interface IDownloadModel {
   label?: string;
   /** Folder that receives a folder named after the model. */
   download_path?: string;
+  /** Do not read the copy of a large file that rests since it was last found sound; its length is checked. */
+  no_verify?: boolean;
   /** Registry instead of the workspace. */
   registry_name?: string;
 }

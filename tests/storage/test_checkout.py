@@ -151,6 +151,19 @@ def test_a_large_file_is_verified_too(store: LocalStore, tmp_path: Path, out: Pa
         store.checkout(manifest, str(tmp_path / "again"))
 
 
+def test_what_rests_since_it_was_found_sound_may_be_copied_unread_and_what_does_not_is_read(
+    store: LocalStore, tmp_path: Path, out: Path
+) -> None:
+    (tmp_path / "big.bin").write_bytes(os.urandom(9 << 20) + bytes(3 << 20))
+    manifest = store.import_tree(open_local(str(tmp_path / "big.bin")))
+    store.checkout(manifest, str(out / "one"), is_verified=False)
+    assert (out / "one" / "big.bin").read_bytes() == (tmp_path / "big.bin").read_bytes()
+    damage(store, manifest, 0)  # its times tell
+    with pytest.raises(Corrupted, match="is damaged in the store"):
+        store.checkout(manifest, str(out / "two"), is_verified=False)
+    assert not (out / "two").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_said_so(store: LocalStore, manifest: Manifest) -> None:
     with pytest.raises(Unavailable, match=r"/proc/self/nowhere cannot be written: .*; nothing was downloaded"):
         store.checkout(manifest, "/proc/self/nowhere")
