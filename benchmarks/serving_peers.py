@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 ENVIRONMENTS = Path(sys.executable).parents[1] / "serving"
 ROW = [5.1, 3.5, 1.4, 0.2]
 START_SECONDS = 60
+STOP_SECONDS = 10
 
 YARDSTICK = """
 import asyncio, json, sys
@@ -157,7 +158,11 @@ class Server(Peer):
         import signal
 
         if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, signal.SIGTERM)  # BentoML's workers, in sessions of their own, end when they are asked only
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._log.close()
 
