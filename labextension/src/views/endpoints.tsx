@@ -209,7 +209,9 @@ function Deployments({ trans, endpoint, row, onOpenModel }: IPartProps): JSX.Ele
         return (
           <div key={name} className="jp-modelreg-Deployment" title={deployment.error ?? undefined}>
             <span className="jp-modelreg-Row-line">
-              <span className="jp-modelreg-Row-title">{name}</span>
+              <span className="jp-modelreg-Row-title" title={name}>
+                {name}
+              </span>
               <span className="jp-modelreg-Space" />
               {isSplit && (
                 <input
