@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import suppress
 
+from .assets import check_datastore, check_only, chosen_version, imported, names_a_version, refuse_registry, stored_path, with_values
 from .entities.environment import BuildContext, Environment
 from .errors import InvalidInput, ModelRegistryError, NotFound, nearest
 
@@ -60,7 +61,7 @@ def create_environment(workspace: Workspace, command: CreateEnvironment) -> Envi
     """
     from .entities.loading import load_entity
 
-    _refuse_registry(command.registry_name)
+    refuse_registry(command.registry_name)
     described = load_entity(Environment, command.file or {}, overrides=command.set)
     names = ("name", "version", "image", "conda_file", "os_type", "description", "datastore")
     given: dict[str, Any] = {name: value for name in names if (value := getattr(command, name))}
@@ -78,10 +79,9 @@ def create_environment(workspace: Workspace, command: CreateEnvironment) -> Envi
 def register_environment(workspace: Workspace, environment: Environment) -> Environment:
     """Record what an entity describes; see :func:`create_environment`. One without a name gets one made of its content."""
     from .catalog.names import check_environment
-    from .models import _check_datastore, _imported, _stored_path
     from .references import parse_reference
 
-    _check_datastore(environment.datastore)
+    check_datastore(environment.datastore)
     if environment.name:
         check_environment(environment)
     complete = read_definition(environment)
@@ -90,8 +90,8 @@ def register_environment(workspace: Workspace, environment: Environment) -> Envi
         return workspace.catalog.create_environment(named, user=workspace.settings.user)
     tree = workspace.open_tree(parse_reference(complete.build.path or ""))
     _check_dockerfile(tree, complete.build)
-    with _imported(workspace, tree) as (manifest, pin):
-        kept = complete.replace(build=complete.build.replace(path=_stored_path(manifest)))
+    with imported(workspace, tree) as (manifest, pin):
+        kept = complete.replace(build=complete.build.replace(path=stored_path(manifest)))
         named = _named(kept, _digest_of(kept))
         return workspace.catalog.create_environment(named, manifest=manifest, pin=pin, user=workspace.settings.user)
 
@@ -163,7 +163,7 @@ def list_environments(workspace: Workspace, command: ListEnvironments) -> list[E
     InvalidInput
         If archived ones are asked for in two ways.
     """
-    _refuse_registry(command.registry_name)
+    refuse_registry(command.registry_name)
     if command.include_archived and command.archived_only:
         raise InvalidInput("Cannot provide both archived-only and include-archived.")
     archived = "only" if command.archived_only else "all" if command.include_archived else "active"
@@ -190,21 +190,10 @@ def update_environment(workspace: Workspace, command: UpdateEnvironment) -> Envi
     def change(current: Environment) -> Environment:
         before = {"description": None, "tags": {}, **current.to_dict()}
         after = apply_update(before, set=command.set, add=command.add, remove=command.remove, force_string=command.force_string)
-        return _changed(current, before, after)
+        check_only(MUTABLE, Environment, before, after, what="An environment", never="", and_=" and ")
+        return with_values(current, MUTABLE, after)
 
     return workspace.catalog.update_environment(str(found.name), str(found.version), change, user=workspace.settings.user)
-
-
-def _changed(current: Environment, before: dict[str, Any], after: dict[str, Any]) -> Environment:
-    from .records import from_dict
-
-    for key in sorted(after.keys() | before.keys()):
-        if key not in Environment._fields:
-            raise InvalidInput(f'An environment has no "{key}".{nearest(key, MUTABLE)} What changes is {" and ".join(MUTABLE)}.', key=key)
-        if key not in MUTABLE and after.get(key) != before.get(key):
-            raise InvalidInput(f'"{key}" never changes; only {" and ".join(MUTABLE)} do. Create a new version instead.', key=key)
-    checked = from_dict(Environment, {key: after[key] for key in MUTABLE if after.get(key) is not None})
-    return current.replace(**{key: getattr(checked, key) for key in MUTABLE})
 
 
 def archive_environment(workspace: Workspace, command: ArchiveEnvironment) -> Environment:
@@ -263,26 +252,17 @@ def find_environment(workspace: Workspace, command: Any) -> Environment:
     """Return the version that a command names by name, ``name:version``, ``name@label``, version or label."""
     from .references import parse_environment_name
 
-    _refuse_registry(getattr(command, "registry_name", None))
+    refuse_registry(getattr(command, "registry_name", None))
     named = parse_environment_name(command.name)
-    _refuse_registry(named.registry)
-    if "" in (command.version, command.label):  # an unset variable of a shell; it must not mean "all"
-        raise InvalidInput("The version or label is empty; leave the option out to mean the latest.", key="version")
-    if (command.version or command.label) and (named.version or named.label):
-        raise InvalidInput(f'"{command.name}" names a version already; leave out --version and --label.', key="version")
-    return workspace.catalog.get_environment(named.name, command.version or named.version, command.label or named.label)
+    refuse_registry(named.registry)
+    return workspace.catalog.get_environment(named.name, *chosen_version(command, named.version, named.label))
 
 
 def _names_a_version(command: ShowEnvironment) -> bool:
     from .references import parse_environment_name
 
     named = parse_environment_name(command.name)
-    return any(item is not None for item in (command.version, command.label, named.version, named.label))
-
-
-def _refuse_registry(name: str | None) -> None:
-    if name:
-        raise NotFound(f'There is no registry "{name}"; registries come in a later version.')
+    return names_a_version(command, named.version, named.label)
 
 
 # --- the Python of a deployment -----------------------------------------------------------------------------------
@@ -383,7 +363,7 @@ def _registered(workspace: Workspace, text: str) -> Environment:
     from .references import parse_environment_name
 
     named = parse_environment_name(text)
-    _refuse_registry(named.registry)
+    refuse_registry(named.registry)
     return workspace.catalog.get_environment(named.name, named.version, named.label)
 
 

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
+from .assets import check_datastore, check_only, chosen_version, imported, names_a_version, refuse_registry, stored_path, with_values
 from .entities.model import Lineage, Model
-from .errors import Corrupted, InvalidInput, ModelRegistryError, NotFound, nearest
+from .errors import Corrupted, InvalidInput, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import IO, Any
 
     from .catalog.search import Page
@@ -71,7 +71,7 @@ def describe_model(command: CreateModel, body: IO[str] | None = None) -> Model:
     NotFound
         If a registry is named: there are none yet.
     """
-    _refuse_registry(command.registry_name)
+    refuse_registry(command.registry_name)
     flags, source = _from_flags(command), body or command.file
     if not source:
         return _with_sets(flags, command.set)
@@ -97,13 +97,13 @@ def register_model(
 
     if model.name:
         check_model(model)  # before a gigabyte is copied in vain
-    _check_datastore(model.datastore)
+    check_datastore(model.datastore)
     reference = parse_reference(model.path or "")
     if transfer != "copy" and not isinstance(reference, LocalPath):
         raise InvalidInput(f'Only files on this machine can be kept by {transfer}; leave out --transfer for "{reference}".', key="transfer")
     tree = tree or workspace.open_tree(reference)
     detection = flavors.detect(tree, model.type)
-    with _imported(workspace, tree, is_linked=transfer != "copy") as (manifest, pin):
+    with imported(workspace, tree, is_linked=transfer != "copy") as (manifest, pin):
         named = model if model.name else model.replace(name=f"anonymous-{manifest.digest[:16]}", version="1")
         made = _record(workspace, named.replace(**_source_of(reference, manifest)), detection, manifest, pin, lineage or Lineage(), {})
     if transfer == "move":
@@ -137,7 +137,7 @@ def register_exported(workspace: Workspace, model: Model, tree: Tree, manifest: 
     """
     from .flavors import Detection
 
-    with _imported(workspace, tree) as (kept, pin):
+    with imported(workspace, tree) as (kept, pin):
         if kept.digest != manifest.digest:
             raise Corrupted(
                 f"The files of {model.name} have the digest {kept.digest[:12]}…, not {manifest.digest[:12]}…; nothing was imported."
@@ -183,11 +183,11 @@ def register_object(
     from .catalog.names import check_model
     from .references import LocalPath
 
-    _refuse_registry(command.registry_name)
+    refuse_registry(command.registry_name)
     if not command.name:
         raise InvalidInput("A model needs a name.", key="name")
     check_model(_from_flags(command))
-    _check_datastore(command.datastore)
+    check_datastore(command.datastore)
     outputs = _predict(value, sample)
     with workspace.store.scratch() as scratch:
         folder = os.path.join(scratch, "model")
@@ -197,8 +197,8 @@ def register_object(
             from .monitors import write_sample
 
             write_sample(folder, training)
-        with _imported(workspace, workspace.open_tree(LocalPath(path=folder))) as (manifest, pin):
-            model = _from_flags(command).replace(path=_stored_path(manifest), type=detection.type)
+        with imported(workspace, workspace.open_tree(LocalPath(path=folder))) as (manifest, pin):
+            model = _from_flags(command).replace(path=stored_path(manifest), type=detection.type)
             return _record(workspace, model, detection, manifest, pin, lineage or Lineage(), metrics or {})
 
 
@@ -228,29 +228,9 @@ def _source_of(reference: Reference, manifest: Manifest) -> dict[str, Any]:
     from .references import JobOutput, LocalPath, MlflowRun
 
     return {
-        "path": _stored_path(manifest) if isinstance(reference, LocalPath) else str(reference),
+        "path": stored_path(manifest) if isinstance(reference, LocalPath) else str(reference),
         "job_name": reference.run if isinstance(reference, MlflowRun) else reference.job if isinstance(reference, JobOutput) else None,
     }
-
-
-def _stored_path(manifest: Manifest) -> str:
-    # Source: Azure ML uploads a local path to LocalUpload/<hash>/<basename> of the default datastore.
-    return f"azureml://datastores/workspaceblobstore/paths/LocalUpload/{manifest.digest}/{manifest.root}"
-
-
-@contextmanager
-def _imported(workspace: Workspace, tree: Tree, *, is_linked: bool = False) -> Iterator[tuple[Manifest, str]]:
-    """Keep a tree's files, pinned against every clean-up until the version is recorded or the registration failed."""
-    from .catalog.pins import Holding
-
-    hold = Holding(lambda: workspace.catalog)
-    try:
-        manifest = workspace.store.import_tree(tree, workspace.progress, hold=hold, is_linked=is_linked)
-        yield manifest, hold.pin
-    except BaseException:
-        with suppress(ModelRegistryError):  # the first error is the one to say; a pin that stays goes with its process
-            hold.let_go()
-        raise
 
 
 def _record(
@@ -296,7 +276,7 @@ def list_models(workspace: Workspace, command: ListModels) -> Page:
     NotFound
         If a model is named that does not exist.
     """
-    _refuse_registry(command.registry_name)
+    refuse_registry(command.registry_name)
     if command.include_archived and command.archived_only:
         raise InvalidInput("Cannot provide both archived-only and include-archived.")
     return workspace.catalog.list_models(
@@ -449,8 +429,8 @@ def update_model(workspace: Workspace, command: UpdateModel) -> Model:
         )
         if command.stage is not None:
             after["stage"] = command.stage
-        _check_only_mutable(before, after)
-        return _changed(current, after)
+        check_only(MUTABLE, Model, before, after, what="A model", never=" after registration", and_=", ")
+        return with_values(current, MUTABLE, after)
 
     return workspace.catalog.update_version(str(model.name), str(model.version), change, user=workspace.settings.user)
 
@@ -458,25 +438,8 @@ def update_model(workspace: Workspace, command: UpdateModel) -> Model:
 def change_model(workspace: Workspace, model: Model, values: dict[str, Any]) -> Model:
     """Write the mutable fields of a version; `values` holds all four."""
     return workspace.catalog.update_version(
-        str(model.name), str(model.version), lambda current: _changed(current, values), user=workspace.settings.user
+        str(model.name), str(model.version), lambda current: with_values(current, MUTABLE, values), user=workspace.settings.user
     )
-
-
-def _check_only_mutable(before: dict[str, Any], after: dict[str, Any]) -> None:
-    for key in sorted(after.keys() | before.keys()):
-        if key not in Model._fields:
-            raise InvalidInput(f'A model has no "{key}".{nearest(key, MUTABLE)} What changes is {", ".join(MUTABLE)}.', key=key)
-        if key not in MUTABLE and after.get(key) != before.get(key):
-            raise InvalidInput(
-                f'"{key}" never changes after registration; only {", ".join(MUTABLE)} do. Create a new version instead.', key=key
-            )
-
-
-def _changed(current: Model, values: dict[str, Any]) -> Model:
-    from .records import from_dict
-
-    checked = from_dict(Model, {key: values[key] for key in MUTABLE if values.get(key) is not None})
-    return current.replace(**{key: getattr(checked, key) for key in MUTABLE})
 
 
 def archive_model(workspace: Workspace, command: ArchiveModel) -> Model:
@@ -505,8 +468,7 @@ def _set_archived(workspace: Workspace, command: ArchiveModel, *, is_archived: b
 def _names_a_version(command: ArchiveModel | DeleteModel) -> bool:
     from .references import parse_model_name
 
-    _, version, label = parse_model_name(command.name)
-    return any(item is not None for item in (command.version, command.label, version, label))
+    return names_a_version(command, *parse_model_name(command.name)[1:])
 
 
 # --- copy and delete ----------------------------------------------------------------------------------------------
@@ -573,23 +535,6 @@ def find_model(workspace: Workspace, command: Any) -> Model:
     """Return the version that a command names by name, ``name:version``, ``name@label``, version or label."""
     from .references import parse_model_name
 
-    _refuse_registry(getattr(command, "registry_name", None))
-    name, version, label = parse_model_name(command.name)
-    given = getattr(command, "label", None)
-    if "" in (command.version, given):  # an unset variable of a shell; it must not mean "all"
-        raise InvalidInput("The version or label is empty; leave the option out to mean the latest.", key="version")
-    if (command.version or given) and (version or label):
-        raise InvalidInput(f'"{command.name}" names a version already; leave out --version and --label.', key="version")
-    return workspace.catalog.get_version(name, command.version or version, given or label)
-
-
-def _check_datastore(name: str | None) -> None:
-    from .entities.datastore import DEFAULT_DATASTORE
-
-    if name not in (None, DEFAULT_DATASTORE):
-        raise NotFound(f'There is no datastore "{name}"; this version has one, "{DEFAULT_DATASTORE}".')
-
-
-def _refuse_registry(name: str | None) -> None:
-    if name:
-        raise NotFound(f'There is no registry "{name}"; registries come in a later version.')
+    refuse_registry(getattr(command, "registry_name", None))
+    name, *named = parse_model_name(command.name)
+    return workspace.catalog.get_version(name, *chosen_version(command, *named))
