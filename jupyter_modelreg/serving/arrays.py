@@ -20,9 +20,9 @@ from __future__ import annotations
 import math
 
 from ..entities.model import ColumnSpec, Signature
-from ..errors import InvalidInput, nearest
+from ..errors import InvalidInput
 from .calls import Call, Unwritable
-from .payloads import stack, to_json
+from .payloads import check_names, listed, stack, to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _to_tensors(named: dict[str, Any], specs: list[ColumnSpec]) -> dict[str, Any
     if len(specs) == 1 and not specs[0].name and len(named) == 1:
         return {input_name(specs[0], 0): conform(next(iter(named.values())), specs[0], "The input")}
     wanted = {input_name(spec, place): spec for place, spec in enumerate(specs)}
-    _check_names(list(named), list(wanted), list(wanted), "input")
+    check_names(list(named), list(wanted), list(wanted), "input")
     return {name: conform(named[name], spec, f'Input "{name}"') for name, spec in wanted.items()}
 
 
@@ -155,7 +155,7 @@ def _to_table(named: dict[str, Any], wants: str, specs: list[ColumnSpec]) -> Any
     lone = next(iter(named.values())) if len(named) == 1 else None
     if lone is not None and lone.ndim == 2 and (len(specs) > 1 or next(iter(named)) not in wanted):
         return _to_matrix(lone, wants, wanted)
-    _check_names(list(named), list(wanted), [name for name, spec in wanted.items() if spec.required is not False], "column")
+    check_names(list(named), list(wanted), [name for name, spec in wanted.items() if spec.required is not False], "column")
     columns = {name: conform(_column(named[name], name), spec, f'Column "{name}"') for name, spec in wanted.items() if name in named}
     _check_lengths(columns)
     return _join(columns, wants, wanted)
@@ -164,7 +164,9 @@ def _to_table(named: dict[str, Any], wants: str, specs: list[ColumnSpec]) -> Any
 def _to_matrix(array: Any, wants: str, wanted: dict[str, ColumnSpec]) -> Any:
     """Read one tensor as a table, its columns by place."""
     if array.shape[1] != len(wanted):
-        raise InvalidInput(f"The input has {array.shape[1]} columns; the model takes {len(wanted)}: {_listed(list(wanted))}.")
+        raise InvalidInput(
+            f"The input has {array.shape[1]} columns; the model takes {len(wanted)}: {listed([name[:MAX_SHOWN] for name in wanted])}."
+        )
     if not len(array):
         raise InvalidInput("There are no rows to predict.")
     types = {spec.type for spec in wanted.values()}
@@ -201,18 +203,11 @@ def _column(array: Any, name: str) -> Any:
     raise InvalidInput(f'Input "{name[:MAX_SHOWN]}" has the shape {array.shape}; a column has (n) or (n, 1).')
 
 
-def _check_names(given: list[str], known: list[str], required: list[str], word: str) -> None:
-    missing, extra = [name for name in required if name not in given], [name for name in given if name not in known]
-    if missing:
-        hint = nearest(missing[0], extra).replace("Did you mean", "Is it")
-        raise InvalidInput(f'The {word} "{missing[0]}" is missing.{hint} The model takes {_listed(known)}.')
-    if extra:
-        raise InvalidInput(f'The model takes no {word} "{extra[0][:MAX_SHOWN]}"; it takes {_listed(known)}.')
-
-
 def _check_lengths(columns: dict[str, Any]) -> None:
     if len({len(column) for column in columns.values()}) > 1:
-        raise InvalidInput(f"The columns have different lengths: {_listed([f'{name} {len(column)}' for name, column in columns.items()])}.")
+        raise InvalidInput(
+            f"The columns have different lengths: {listed([f'{name[:MAX_SHOWN]} {len(column)}' for name, column in columns.items()])}."
+        )
 
 
 def conform(array: Any, spec: ColumnSpec, what: str) -> Any:
@@ -363,7 +358,3 @@ def _objects(values: list[Any]) -> Any:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(name[:MAX_SHOWN] for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -229,7 +229,7 @@ def _from_columns(named: dict[str, Any]) -> Rows:
             raise InvalidInput(f'Column "{name}" must be a list of values, one for each row.')
     lengths = {len(values) for values in named.values()}
     if len(lengths) > 1:
-        raise InvalidInput(f"The columns have different lengths: {_listed([f'{name} {len(values)}' for name, values in named.items()])}.")
+        raise InvalidInput(f"The columns have different lengths: {listed([f'{name} {len(values)}' for name, values in named.items()])}.")
     return Rows([list(row) for row in zip(*named.values(), strict=True)], list(named))
 
 
@@ -277,13 +277,26 @@ def _order(columns: list[str] | None, specs: list[ColumnSpec]) -> list[int | Non
     if len(set(columns)) < len(columns):
         raise InvalidInput(f'The column "{next(name for name in columns if columns.count(name) > 1)[:MAX_SHOWN]}" stands twice.')
     required = [str(spec.name) for spec in specs if spec.required is not False]
-    missing, extra = [name for name in required if name not in columns], [name for name in columns if name not in names]
+    check_names(columns, names, required, "column")
+    return [columns.index(name) if name in columns else None for name in names]
+
+
+def check_names(given: list[str], known: list[str], required: list[str], word: str) -> None:
+    """Refuse names that the model does not know, and the lack of one that it needs; `word` says what they name.
+
+    Raises
+    ------
+    InvalidInput
+        The message names the first, and what the model takes.
+    """
+    missing, extra = [name for name in required if name not in given], [name for name in given if name not in known]
+    if not (missing or extra):
+        return
+    takes = listed([name[:MAX_SHOWN] for name in known])
     if missing:
         hint = nearest(missing[0], extra).replace("Did you mean", "Is it")
-        raise InvalidInput(f'The column "{missing[0]}" is missing.{hint} The model takes {_listed(names)}.')
-    if extra:
-        raise InvalidInput(f'The model takes no column "{extra[0][:MAX_SHOWN]}"; it takes {_listed(names)}.')
-    return [columns.index(name) if name in columns else None for name in names]
+        raise InvalidInput(f'The {word} "{missing[0]}" is missing.{hint} The model takes {takes}.')
+    raise InvalidInput(f'The model takes no {word} "{extra[0][:MAX_SHOWN]}"; it takes {takes}.')
 
 
 def _check_widths(rows: list[Any], width: int, specs: list[ColumnSpec] | None = None) -> None:
@@ -291,7 +304,7 @@ def _check_widths(rows: list[Any], width: int, specs: list[ColumnSpec] | None = 
         if not isinstance(row, list):
             raise InvalidInput(f"Row {number} must be a list of values, not {_shown(row)}.")
         if len(row) != width:
-            names = f": {_listed([str(spec.name) for spec in specs])}" if specs and specs[0].name else ""
+            names = f": {listed([str(spec.name) for spec in specs])}" if specs and specs[0].name else ""
             raise InvalidInput(f"Row {number} has {len(row)} values; {width} are wanted{names}.")
 
 
@@ -346,16 +359,16 @@ def _to_tensors(rows: Rows, specs: list[ColumnSpec]) -> dict[str, Any]:
     if rows.named is not None:
         given = dict(rows.named.items())
     elif len(specs) > 1:
-        raise InvalidInput(f"The model takes {_listed([str(name) for name in names])}; give each by its name.")
+        raise InvalidInput(f"The model takes {listed([str(name) for name in names])}; give each by its name.")
     else:
         given = {specs[0].name if specs else None: rows.rows}
     if len(given) == 1 and names == [None]:
         given = {None: next(iter(given.values()))}
     missing, extra = [name for name in names if name not in given], [name for name in given if specs and name not in names]
     if missing or extra:
-        listed = _listed([str(name) for name in names])
+        takes = listed([str(name) for name in names])
         wrong = f'The input "{missing[0]}" is missing' if missing else f'The model takes no input "{str(extra[0])[:MAX_SHOWN]}"'
-        raise InvalidInput(f"{wrong}; it takes {listed}.")
+        raise InvalidInput(f"{wrong}; it takes {takes}.")
     by_name = {spec.name: spec for spec in specs}
     return {str(name): _to_array(value, by_name.get(name), f'Input "{name}"' if name else "The input") for name, value in given.items()}
 
@@ -491,5 +504,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Return the first names of a list, and how many more there are."""
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
