@@ -181,8 +181,42 @@ class _Operations:
             return operation.run(self._workspace, command)
 
 
-class ModelOperations(_Operations):
+class _AssetOperations(_Operations, Generic[R]):
+    """What is the same for all that has versions."""
+
+    _noun: str
+
+    def archive(self, name: str, version: str | None = None, label: str | None = None) -> None:
+        """Hide a version, or all of this name, from lists."""
+        self._run(self._noun, "archive", name=name, version=version, label=label)
+
+    def restore(self, name: str, version: str | None = None, label: str | None = None) -> None:
+        """Show a version, or all of this name, in lists again."""
+        self._run(self._noun, "restore", name=name, version=version, label=label)
+
+    def delete(self, name: str, version: str | None = None) -> Deleted:
+        """Delete a version, or all of this name."""
+        gone: Deleted = self._run(self._noun, "delete", name=name, version=version)
+        return gone
+
+    def share(self, name: str, version: str, *, share_with_name: str, share_with_version: str, registry_name: str) -> R:
+        """Copy a version into a registry."""
+        shared: R = self._run(
+            self._noun,
+            "share",
+            name=name,
+            version=version,
+            share_with_name=share_with_name,
+            share_with_version=share_with_version,
+            registry_name=registry_name,
+        )
+        return shared
+
+
+class ModelOperations(_AssetOperations[Model]):
     """``ml_client.models``"""
+
+    _noun = "model"
 
     def create_or_update(self, model: Model) -> Model:
         """Register a model; if this version exists, change its description, tags, stage and properties.
@@ -337,36 +371,10 @@ class ModelOperations(_Operations):
             raise
         return MountedModel(self, done, is_temporary=not mount_point)
 
-    def archive(self, name: str, version: str | None = None, label: str | None = None) -> None:
-        """Hide a version or a whole model from lists."""
-        self._run("model", "archive", name=name, version=version, label=label)
-
-    def restore(self, name: str, version: str | None = None, label: str | None = None) -> None:
-        """Show a version or a whole model in lists again."""
-        self._run("model", "restore", name=name, version=version, label=label)
-
-    def delete(self, name: str, version: str | None = None) -> Deleted:
-        """Delete a version, or a model with all its versions."""
-        gone: Deleted = self._run("model", "delete", name=name, version=version)
-        return gone
-
     def compare(self, name: str, version: str | None = None, other: str | None = None) -> Comparison:
         """Return what differs between two versions."""
         compared: Comparison = self._run("model", "compare", name=name, version=version, other=other)
         return compared
-
-    def share(self, name: str, version: str, *, share_with_name: str, share_with_version: str, registry_name: str) -> Model:
-        """Copy a version into a registry."""
-        shared: Model = self._run(
-            "model",
-            "share",
-            name=name,
-            version=version,
-            share_with_name=share_with_name,
-            share_with_version=share_with_version,
-            registry_name=registry_name,
-        )
-        return shared
 
     def package(self, name: str, version: str, package_request: object, **_: Any) -> None:
         """Raise NotYet: packages come in a later version."""
@@ -567,8 +575,10 @@ class OnlineDeploymentOperations(_Operations):
         return LROPoller(None)
 
 
-class EnvironmentOperations(_Operations):
+class EnvironmentOperations(_AssetOperations["Environment"]):
     """``ml_client.environments``"""
+
+    _noun = "environment"
 
     def create_or_update(self, environment: Environment) -> Environment:
         """Record an environment: a new version, or the latest if nothing differs from it; description and tags may change.
@@ -599,32 +609,6 @@ class EnvironmentOperations(_Operations):
             archived_only=list_view_type == ARCHIVED_ONLY or None,
         )
         return found
-
-    def archive(self, name: str, version: str | None = None, label: str | None = None) -> None:
-        """Hide a version or a whole environment from lists."""
-        self._run("environment", "archive", name=name, version=version, label=label)
-
-    def restore(self, name: str, version: str | None = None, label: str | None = None) -> None:
-        """Show a version or a whole environment in lists again."""
-        self._run("environment", "restore", name=name, version=version, label=label)
-
-    def delete(self, name: str, version: str | None = None) -> Deleted:
-        """Delete a version, or an environment with all its versions."""
-        gone: Deleted = self._run("environment", "delete", name=name, version=version)
-        return gone
-
-    def share(self, name: str, version: str, *, share_with_name: str, share_with_version: str, registry_name: str) -> Environment:
-        """Copy a version into a registry."""
-        shared: Environment = self._run(
-            "environment",
-            "share",
-            name=name,
-            version=version,
-            share_with_name=share_with_name,
-            share_with_version=share_with_version,
-            registry_name=registry_name,
-        )
-        return shared
 
     def build(self, name: str, version: str | None = None, label: str | None = None) -> PythonBuild:
         """Make the Python of an environment now, so that a deployment need not wait for it."""

@@ -153,37 +153,50 @@ def _starting(fragment: str, words: list[str]) -> list[str]:
 
 def _models(catalog: Catalog, fragment: str, name: str) -> list[str]:
     """Complete names, and behind a name's colon its versions."""
-    prefix = "azureml:" if fragment.startswith("azureml:") else ""
-    text = fragment.removeprefix(prefix)
-    for sign in (":", "@"):
-        if sign in text:
-            model = text.partition(sign)[0]
-            versions = _versions(catalog, "", model) if sign == ":" else []
-            return _starting(fragment, [f"{prefix}{model}{sign}{word}" for word in (*versions, "latest")])
-    return _starting(fragment, [f"{prefix}{model.name}" for model in catalog.list_models(search=text or None, max_results=LIMIT)])
+    return _named(
+        fragment,
+        lambda text: [model.name for model in catalog.list_models(search=text or None, max_results=LIMIT)],
+        lambda model: _versions(catalog, "", model),
+    )
 
 
 def _versions(catalog: Catalog, fragment: str, name: str) -> list[str]:
     """Complete the versions of the model that stands on the line, the newest first."""
-    model = re.split("[:@]", name.removeprefix("azureml:"))[0]
+    model = _name_in(name)
     return _starting(fragment, [str(item.version) for item in catalog.list_models(name=model, max_results=LIMIT)]) if model else []
 
 
 def _environments(catalog: Catalog, fragment: str, name: str) -> list[str]:
     """Complete names, and behind a name's colon its versions."""
+    return _named(
+        fragment,
+        lambda _: [item.name for item in catalog.list_environments(max_results=LIMIT)],
+        lambda environment: _environment_versions(catalog, "", environment),
+    )
+
+
+def _environment_versions(catalog: Catalog, fragment: str, name: str) -> list[str]:
+    environment = _name_in(name)
+    return (
+        _starting(fragment, [str(item.version) for item in catalog.list_environments(environment, max_results=LIMIT)])
+        if environment
+        else []
+    )
+
+
+def _named(fragment: str, names: Callable[[str], list[str | None]], versions: Callable[[str], list[str]]) -> list[str]:
     prefix = "azureml:" if fragment.startswith("azureml:") else ""
     text = fragment.removeprefix(prefix)
     for sign in (":", "@"):
         if sign in text:
             given = text.partition(sign)[0]
-            versions = _environment_versions(catalog, "", given) if sign == ":" else []
-            return _starting(fragment, [f"{prefix}{given}{sign}{word}" for word in (*versions, "latest")])
-    return _starting(fragment, [f"{prefix}{item.name}" for item in catalog.list_environments(max_results=LIMIT)])
+            known = versions(given) if sign == ":" else []
+            return _starting(fragment, [f"{prefix}{given}{sign}{word}" for word in (*known, "latest")])
+    return _starting(fragment, [f"{prefix}{name}" for name in names(text)])
 
 
-def _environment_versions(catalog: Catalog, fragment: str, name: str) -> list[str]:
-    given = re.split("[:@]", name.removeprefix("azureml:"))[0]
-    return _starting(fragment, [str(item.version) for item in catalog.list_environments(given, max_results=LIMIT)]) if given else []
+def _name_in(text: str) -> str:
+    return re.split("[:@]", text.removeprefix("azureml:"))[0]
 
 
 def _labels(catalog: Catalog, fragment: str, name: str) -> list[str]:
