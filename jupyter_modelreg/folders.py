@@ -1,8 +1,14 @@
-"""Folders that belong to their owner alone and whose names survive a power cut: what the store and the catalog lie in."""
+"""Folders and small files that belong to their owner alone."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 def make_folder(path: str) -> None:
@@ -33,6 +39,44 @@ def flush_folder(path: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def listed(folder: str) -> list[str]:
+    """Return the names in a folder; none where there is no such folder."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def write_json(path: str, values: Mapping[str, Any], *, is_durable: bool = False) -> None:
+    """Write a small file, readable by its owner only, all at once: a reader finds the old content or the new."""
+    import json
+    import tempfile
+
+    handle, scratch = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(values, stream)
+            if is_durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        os.replace(scratch, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(scratch)
+        raise
+
+
+def read_json(path: str) -> Any:
+    """Return what `write_json` wrote; None where there is no such file."""
+    import json
+
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return None
 
 
 def used_bytes(folder: str) -> int:

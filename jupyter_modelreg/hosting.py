@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from .entities.datastore import DEFAULT_DATASTORE
 from .entities.online import OnlineDeployment, OnlineEndpoint, ProbeSettings
 from .errors import Conflict, NotFound, Unavailable
+from .folders import listed, write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def remove_endpoint(workspace: Workspace, name: str) -> None:
     for deployment in workspace.catalog.list_deployments(name):
         workspace.catalog.delete_deployment(name, str(deployment.name))
     _end_supervisor(folder)
-    for deployment_name in _listed(folder):
+    for deployment_name in listed(folder):
         for run in _runs(os.path.join(folder, deployment_name)):
             _end_run(run)
     workspace.catalog.delete_endpoint(name)
@@ -404,7 +405,7 @@ def _end_supervisor(folder: str) -> None:
 
 
 def _end_instances(folder: str) -> None:
-    for name in _listed(folder):
+    for name in listed(folder):
         for run in _runs(os.path.join(folder, name)):
             _end_run(run, removes=False)
 
@@ -426,11 +427,11 @@ def _end_run(run: str, *, removes: bool = True) -> None:
 def _instances(folder: str) -> list[str]:
     from .supervisor import instance_folders
 
-    return [instance for name in _listed(folder) for run in _runs(os.path.join(folder, name)) for instance in instance_folders(run)]
+    return [instance for name in listed(folder) for run in _runs(os.path.join(folder, name)) for instance in instance_folders(run)]
 
 
 def _runs(folder: str) -> list[str]:
-    return [os.path.join(folder, name) for name in _listed(folder) if name.startswith("run-")]
+    return [os.path.join(folder, name) for name in listed(folder) if name.startswith("run-")]
 
 
 def _remove_leftovers(workspace: Workspace, deployment: OnlineDeployment) -> None:
@@ -627,7 +628,7 @@ def observe_deployment(workspace: Workspace, endpoint_name: str, name: str) -> O
     return deployment.replace(
         state=state,
         error=error,
-        provisioning_state=_provisioning_state(workspace, deployment, state, status),
+        provisioning_state=_provisioning_state(workspace, deployment, process, state, status),
         pid=pids[0] if pids and state in ("healthy", "starting") else None,
         port=process["port"],
         notices=_notices_of(process["folder"]),
@@ -647,16 +648,18 @@ def is_running(run: str) -> bool:
     return _has_supervisor(os.path.dirname(os.path.dirname(run))) or _lives(run)
 
 
-def _provisioning_state(workspace: Workspace, deployment: OnlineDeployment, state: str, status: RunStatus | None) -> str:
+def _provisioning_state(
+    workspace: Workspace, deployment: OnlineDeployment, process: dict[str, Any], state: str, status: RunStatus | None
+) -> str:
     """Return Azure's word: what is being done to it, or how that ended."""
     from .supervisor import read_wanted
 
-    endpoint = str(deployment.endpoint_name)
-    wanted, process = read_wanted(endpoint_folder(workspace, endpoint)), _process_of(workspace, deployment)
+    folder = endpoint_folder(workspace, str(deployment.endpoint_name))
+    wanted = read_wanted(folder)
     named = wanted.deployments.get(str(deployment.name)) if wanted else None
     if wanted is None or named is None:
         return "Deleting"
-    if process and process["folder"] != os.path.join(endpoint_folder(workspace, endpoint), named):
+    if process["folder"] != os.path.join(folder, named):
         return "Updating"
     if state == "healthy" and status and status.was_ready and sum(item.is_ready for item in status.instances) != status.wanted:
         return "Scaling"
@@ -773,7 +776,8 @@ def make_token(secret: str, endpoint: str) -> EndpointKeys:
 
 def write_keys(workspace: Workspace, name: str, keys: dict[str, str]) -> None:
     """Write the keys for their owner only, all at once."""
-    _write_json(_keys_path(workspace, name), keys)
+    os.makedirs(endpoint_folder(workspace, name), mode=0o700, exist_ok=True)
+    write_json(_keys_path(workspace, name), keys, is_durable=True)
 
 
 def write_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> None:
@@ -781,7 +785,9 @@ def write_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> None:
     from .supervisor import Wanted
 
     wanted = Wanted(endpoint=str(endpoint.name), auth_mode=endpoint.auth_mode)
-    _write_json(os.path.join(endpoint_folder(workspace, str(endpoint.name)), "endpoint.json"), wanted.to_dict())
+    folder = endpoint_folder(workspace, str(endpoint.name))
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    write_json(os.path.join(folder, "endpoint.json"), wanted.to_dict(), is_durable=True)
 
 
 def write_traffic(workspace: Workspace, endpoint: OnlineEndpoint) -> None:
@@ -793,23 +799,6 @@ def write_traffic(workspace: Workspace, endpoint: OnlineEndpoint) -> None:
 
 def _keys_path(workspace: Workspace, name: str) -> str:
     return os.path.join(endpoint_folder(workspace, name), "keys.json")
-
-
-def _write_json(path: str, values: dict[str, Any]) -> None:
-    import json
-    import tempfile
-
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")  # mode 0600
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(values, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(scratch, path)
-
-
-def _listed(folder: str) -> list[str]:
-    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 def _remove_folder(folder: str) -> None:

@@ -10,7 +10,6 @@ Operations import this module to start one and to read what it says; what the pr
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -18,6 +17,7 @@ import time
 from contextlib import suppress
 
 from .errors import Unavailable
+from .folders import listed, read_json, write_json
 from .records import Record, field, from_dict
 
 TYPE_CHECKING = False
@@ -124,18 +124,18 @@ def start_supervisor(folder: str, listener: socket, environment: Mapping[str, st
 
 def read_wanted(folder: str) -> Wanted | None:
     """Return what an endpoint shall be; None when there is no such endpoint."""
-    values = _read_json(os.path.join(folder, "endpoint.json"))
+    values = read_json(os.path.join(folder, "endpoint.json"))
     return from_dict(Wanted, values) if values else None
 
 
 def write_wanted(folder: str, wanted: Wanted) -> None:
     """Say what an endpoint shall be; who may is who holds its lock."""
-    _write_json(os.path.join(folder, "endpoint.json"), wanted.to_dict())
+    write_json(os.path.join(folder, "endpoint.json"), wanted.to_dict())
 
 
 def read_run_status(run: str) -> RunStatus | None:
     """Return what the supervisor last said of a run; None when the run is gone or was never looked at."""
-    values = _read_json(os.path.join(run, "status.json"))
+    values = read_json(os.path.join(run, "status.json"))
     return from_dict(RunStatus, values) if values else None
 
 
@@ -143,13 +143,13 @@ def read_supervisor(folder: str) -> ProcessIdentity | None:
     """Return which process last was an endpoint's supervisor; whether it lives is another question."""
     from .compute import ProcessIdentity
 
-    values = _read_json(os.path.join(folder, "supervisor.json"))
+    values = read_json(os.path.join(folder, "supervisor.json"))
     return from_dict(ProcessIdentity, values) if values else None
 
 
 def instance_folders(run: str) -> list[str]:
     """Return the folders of a run's instances, those of dead ones too."""
-    names = [name for name in _listed(run) if name.startswith("instance-")]
+    names = [name for name in listed(run) if name.startswith("instance-")]
     return [os.path.join(run, name) for name in sorted(names, key=_number)]
 
 
@@ -157,41 +157,14 @@ def _number(name: str) -> int:
     return int(name.rpartition("-")[2])
 
 
-def _read_json(path: str) -> Any:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return json.load(stream)
-    except FileNotFoundError:
-        return None
-
-
-def _write_json(path: str, values: Mapping[str, Any]) -> None:
-    scratch = f"{path}.{os.getpid()}"
-    try:
-        with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
-            json.dump(values, stream)
-        os.replace(scratch, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(scratch)
-        raise
-
-
 def _is_written(path: str, values: Mapping[str, Any]) -> bool:
     """Write a file, or leave the one that is there and say why: a full disk ends nobody, and the next look tries again."""
     try:
-        _write_json(path, values)
+        write_json(path, values)
     except OSError as error:
         print(f"{path} cannot be written: {error.strerror}", flush=True)
         return False
     return True
-
-
-def _listed(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 # --- the process ----------------------------------------------------------------------------------------------------
@@ -251,7 +224,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._leave)
         identity = identify(os.getpid()).replace(token=os.environ.get(TOKEN, ""))
-        _write_json(os.path.join(self.folder, "supervisor.json"), identity.to_dict())
+        write_json(os.path.join(self.folder, "supervisor.json"), identity.to_dict())
         await self._server.start(self.listener)
         self._server.pause()
         self._adopt()
@@ -318,8 +291,8 @@ class Supervisor:
 
     def _adopt(self) -> None:
         """Find the instances that a supervisor before this one left; remove what is left of dead ones."""
-        for name in _listed(self.folder):
-            runs = [os.path.join(name, item) for item in _listed(os.path.join(self.folder, name)) if item.startswith("run-")]
+        for name in listed(self.folder):
+            runs = [os.path.join(name, item) for item in listed(os.path.join(self.folder, name)) if item.startswith("run-")]
             found = {path: adopted for path in runs if (adopted := _living(os.path.join(self.folder, path)))}
             target = self._wanted.deployments.get(name)
             if target is None and not found:

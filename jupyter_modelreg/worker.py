@@ -18,6 +18,7 @@ from .entities.collection import DataCollector
 from .entities.model import Signature
 from .entities.online import OnlineRequestSettings, ProbeSettings
 from .errors import ModelRegistryError
+from .folders import read_json, write_json
 from .processes import boot_id
 from .records import Record, field, from_dict
 
@@ -101,7 +102,7 @@ def start_worker(folder: str, plan: WorkerPlan, listener: socket, environment: M
     token = new_token()
     os.makedirs(folder, mode=0o700, exist_ok=True)
     # Noted before it starts, so that whoever is killed in between leaves a worker that can be found.
-    _write_json(os.path.join(folder, "process.json"), {"host": "", "pid": 0, "start_time": "", "boot_id": boot_id(), "token": token})
+    write_json(os.path.join(folder, "process.json"), {"host": "", "pid": 0, "start_time": "", "boot_id": boot_id(), "token": token})
     identity = start_process(
         [*python.command("jupyter_modelreg.worker"), folder, str(listener.fileno())],
         folder=folder,
@@ -113,13 +114,13 @@ def start_worker(folder: str, plan: WorkerPlan, listener: socket, environment: M
         pass_fds=[listener.fileno()],
         token=token,
     )
-    _write_json(os.path.join(folder, "process.json"), identity.to_dict())
+    write_json(os.path.join(folder, "process.json"), identity.to_dict())
     return identity
 
 
 def write_plan(run: str, plan: WorkerPlan) -> None:
     """Write what the instances of a run shall do."""
-    _write_json(os.path.join(run, "worker.json"), plan.to_dict())
+    write_json(os.path.join(run, "worker.json"), plan.to_dict())
 
 
 def read_plan(run: str) -> WorkerPlan:
@@ -132,20 +133,14 @@ def read_identity(folder: str) -> ProcessIdentity | None:
     """Return the process that was started for a folder; None when there was none."""
     from .compute import ProcessIdentity
 
-    try:
-        with open(os.path.join(folder, "process.json"), encoding="utf-8") as stream:
-            return from_dict(ProcessIdentity, json.load(stream))
-    except FileNotFoundError:
-        return None
+    values = read_json(os.path.join(folder, "process.json"))
+    return from_dict(ProcessIdentity, values) if values else None
 
 
 def read_status(folder: str) -> WorkerStatus:
     """Return what a worker last said; starting when it said nothing yet."""
-    try:
-        with open(os.path.join(folder, "status.json"), encoding="utf-8") as stream:
-            return from_dict(WorkerStatus, json.load(stream))
-    except FileNotFoundError:
-        return WorkerStatus()
+    values = read_json(os.path.join(folder, "status.json"))
+    return from_dict(WorkerStatus, values) if values else WorkerStatus()
 
 
 def read_log(folder: str, lines: int = SHOWN_LINES) -> str:
@@ -200,13 +195,6 @@ def _contract(plan: WorkerPlan) -> dict[str, str]:
         **({"AZUREML_ENTRY_SCRIPT": plan.scoring_script} if plan.scoring_script else {}),
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads),
     }
-
-
-def _write_json(path: str, values: dict[str, Any]) -> None:
-    scratch = f"{path}.{os.getpid()}"
-    with open(scratch, "w", encoding="utf-8") as stream:
-        json.dump(values, stream)
-    os.replace(scratch, path)
 
 
 # --- the process ----------------------------------------------------------------------------------------------------
@@ -381,7 +369,7 @@ class Worker:
             self._server.pause()
         seconds = time.perf_counter() - self._begun
         print(f"Ready after {seconds:.2f} seconds on port {port}", flush=True)
-        _write_json(os.path.join(self._folder, "status.json"), WorkerStatus(state="healthy", ready_seconds=round(seconds, 3)).to_dict())
+        write_json(os.path.join(self._folder, "status.json"), WorkerStatus(state="healthy", ready_seconds=round(seconds, 3)).to_dict())
         self._ready.set()
 
     async def _answer(self, question: dict[str, Any], visitor: Visitor) -> dict[str, Any]:
@@ -461,7 +449,7 @@ def _fail(folder: str, plan: WorkerPlan, error: BaseException) -> int:
         shown = f"{text}\n{held}" if isinstance(error, OSError) else text
         status = WorkerStatus(state="failed", error=_reason(error), traceback=shown)
     print(f"{text}\n{held}", file=sys.stderr, flush=True)
-    _write_json(os.path.join(folder, "status.json"), status.to_dict())
+    write_json(os.path.join(folder, "status.json"), status.to_dict())
     return FAILED_EXIT
 
 

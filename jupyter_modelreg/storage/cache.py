@@ -16,7 +16,7 @@ from collections import Counter
 from blake3 import blake3
 
 from ..errors import Corrupted
-from ..folders import make_folder
+from ..folders import listed, make_folder
 from .blobs import Staging, digest_path, hash_file, is_at_work, remove_folder, storing
 from .local import LocalStore
 from .parts import format_parts
@@ -183,11 +183,11 @@ class Cache(LocalStore):
 
     def _copied_in_views(self) -> int:
         """Return what views take that is no link."""
-        return sum(_copied_bytes(view_folder(self._root, name)) for name in _listed(os.path.join(self._root, "views")))
+        return sum(_copied_bytes(view_folder(self._root, name)) for name in listed(os.path.join(self._root, "views")))
 
     def _busy_since(self) -> float:
         folder, since = os.path.join(self._root, "tmp"), float("inf")
-        for name in _listed(folder):
+        for name in listed(folder):
             if name.startswith("busy-") and is_at_work(name):
                 status = _status(os.path.join(folder, name))
                 since = min(since, status.st_mtime if status else since)
@@ -233,7 +233,7 @@ class _Trimming:
     def __init__(self, root: str, blobs: list[tuple[str, str, os.stat_result]], but: AbstractSet[str], busy_since: float) -> None:
         self._root, self._but, self._since = root, but, busy_since
         self._blobs = sorted(blobs, key=lambda blob: blob[2].st_atime_ns)
-        self._views = {name: Counter(_keys(view_folder(root, name))) for name in _listed(os.path.join(root, "views"))}
+        self._views = {name: Counter(_keys(view_folder(root, name))) for name in listed(os.path.join(root, "views"))}
         self._used = _open_files(root)
 
     def run(self, excess: int) -> int:
@@ -304,14 +304,10 @@ def _status(path: str) -> os.stat_result | None:
         return None
 
 
-def _listed(folder: str) -> list[str]:
-    return os.listdir(folder) if os.path.isdir(folder) else []
-
-
 def _open_files(root: str) -> set[tuple[int, int]]:
     """Return the files below a folder that processes have mapped or open, as far as the system shows it."""
     paths, real = set[str](), os.path.realpath(root)
-    for process in _listed("/proc"):
+    for process in listed("/proc"):
         if process.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{process}/maps", encoding="utf-8", errors="surrogateescape") as stream:
                 paths.update(line.split(maxsplit=5)[5].rstrip("\n") for line in stream if real in line)
