@@ -66,7 +66,7 @@ def create_endpoint(workspace: Workspace, command: CreateOnlineEndpoint) -> Onli
         return created
     deployment = OnlineDeployment(name=DEFAULT_DEPLOYMENT, endpoint_name=created.name, model=command.model)
     try:
-        put_deployment(workspace, deployment, port=command.port, has_all_traffic=True, trust=command.trust, no_wait=command.no_wait)
+        put_deployment(workspace, deployment, port=command.port, share=100, trust=command.trust, no_wait=command.no_wait)
     except BaseException:  # Ctrl-C too
         hosting.remove_endpoint(workspace, str(created.name))
         raise
@@ -76,8 +76,13 @@ def create_endpoint(workspace: Workspace, command: CreateOnlineEndpoint) -> Onli
 def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
     """Serve a model at an endpoint, which is made when it is new.
 
+    A deployment that is there keeps what is not said anew: instances, environment, settings, its share of the traffic and,
+    where the model is only another version, its script.
+
     Raises
     ------
+    InvalidInput
+        If the share is not one of 0 to 100.
     Unavailable
         If the model's process does not start. What was served before goes on being served.
     """
@@ -86,23 +91,49 @@ def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
     name, version, label = parse_model_name(command.name)
     wanted = RegisteredModel(name=name, version=command.version or version, label=label)
     endpoint_name = command.endpoint_name or _endpoint_name_for(name)
-    names = [str(item.name) for item in workspace.catalog.list_endpoints()]
-    is_new = endpoint_name not in names
-    deployment = OnlineDeployment(
-        name=DEFAULT_DEPLOYMENT if is_new else _main_deployment_name(workspace, endpoint_name),
-        endpoint_name=endpoint_name,
-        model=str(wanted),
-        code_configuration=_code_of(command.code, command.scoring_script),
-    )
+    is_new = endpoint_name not in [str(item.name) for item in workspace.catalog.list_endpoints()]
+    if is_new:
+        deployment, code_folder = OnlineDeployment(name=command.deployment_name or DEFAULT_DEPLOYMENT, endpoint_name=endpoint_name), None
+    else:
+        deployment, code_folder = _replaced_by(workspace, command, endpoint_name, name)
+    code = _code_of(command.code, command.scoring_script)
+    if code or not code_folder:
+        deployment, code_folder = deployment.replace(code_configuration=code), None
+    if command.traffic is not None and not 0 <= command.traffic <= 100:
+        raise InvalidInput(f"{command.traffic}: a share is a whole number from 0 to 100.", key="traffic")
     if is_new:
         put_new_endpoint(workspace, OnlineEndpoint(name=endpoint_name))
     try:
-        put_deployment(workspace, deployment, port=command.port, has_all_traffic=True, trust=command.trust, no_wait=command.no_wait)
+        put_deployment(
+            workspace,
+            deployment.replace(model=str(wanted)),
+            port=command.port,
+            share=100 if command.traffic is None and not _has_traffic(workspace, endpoint_name) else command.traffic,
+            trust=command.trust,
+            no_wait=command.no_wait,
+            code_folder=code_folder,
+        )
     except BaseException:  # Ctrl-C too
         if is_new:
             hosting.remove_endpoint(workspace, endpoint_name)
         raise
     return hosting.observe_endpoint(workspace, endpoint_name)
+
+
+def _replaced_by(workspace: Workspace, command: DeployModel, endpoint_name: str, model: str) -> tuple[OnlineDeployment, str | None]:
+    """Return what the deployment is that a model goes to, and where its script lies if that stays."""
+    from .entities.loading import load_entity
+
+    name = command.deployment_name or _main_deployment_name(workspace, endpoint_name)
+    current = next((item for item in workspace.catalog.list_deployments(endpoint_name) if item.name == name), None)
+    if current is None:
+        return OnlineDeployment(name=name, endpoint_name=endpoint_name), None
+    is_newer = str(current.model).startswith(f"azureml:{model}:")
+    return load_entity(OnlineDeployment, current.to_dict()), hosting.deployed_code(workspace, current) if is_newer else None
+
+
+def _has_traffic(workspace: Workspace, endpoint_name: str) -> bool:
+    return any(workspace.catalog.get_endpoint(endpoint_name).traffic.values())
 
 
 def put_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> OnlineEndpoint:
@@ -268,7 +299,7 @@ def create_deployment(workspace: Workspace, command: CreateOnlineDeployment) -> 
         workspace,
         deployment,
         port=command.port,
-        has_all_traffic=command.all_traffic or is_alone,
+        share=100 if command.all_traffic or is_alone else None,
         trust=command.trust,
         no_wait=command.no_wait,
         is_script_checked=not command.skip_script_validation,
@@ -315,13 +346,13 @@ def put_deployment(
     deployment: OnlineDeployment,
     *,
     port: int | None = None,
-    has_all_traffic: bool = False,
+    share: int | None = None,
     trust: bool = False,
     no_wait: bool = False,
     is_script_checked: bool = True,
     code_folder: str | None = None,
 ) -> OnlineDeployment:
-    """Start a worker for a deployment and, once it is ready, stop the one it replaces."""
+    """Start a worker for a deployment and, once it is ready, stop the one it replaces; `share` is its part of the traffic from then on."""
     name = check_name(deployment.name, "deployment")
     endpoint = workspace.catalog.get_endpoint(_needed(deployment.endpoint_name, "--endpoint-name/-e"))
     others = [str(item.name) for item in workspace.catalog.list_deployments(str(endpoint.name)) if item.name != name]
@@ -340,10 +371,10 @@ def put_deployment(
         is_script_checked=is_script_checked,
         code_folder=code_folder,
     )
-    if has_all_traffic:
+    if share is not None:
         endpoint = workspace.catalog.get_endpoint(str(endpoint.name))  # it may have changed while the model loaded
-        mirrored = {key: share for key, share in endpoint.mirror_traffic.items() if key != name}
-        change_endpoint(workspace, endpoint, endpoint.replace(traffic={name: 100}, mirror_traffic=mirrored))
+        mirrored = {key: part for key, part in endpoint.mirror_traffic.items() if key != name or not share}
+        change_endpoint(workspace, endpoint, endpoint.replace(traffic=shared_out(endpoint.traffic, name, share), mirror_traffic=mirrored))
     return hosting.observe_deployment(workspace, str(endpoint.name), name)
 
 
@@ -447,6 +478,22 @@ def parse_traffic(text: str) -> dict[str, int]:
             raise InvalidInput(f'"{part}" is no share of traffic; write NAME=PERCENT, for example blue=100.', key="traffic")
         shares[name] = int(share)
     return shares
+
+
+def shared_out(traffic: dict[str, int], name: str, share: int) -> dict[str, int]:
+    """Return the traffic with `share` percent for one deployment; the others keep their proportions in the rest.
+
+    Parts of a percent go to those with the largest. Source: the method of largest remainders.
+    """
+    others = {key: part for key, part in traffic.items() if part and key != name}
+    total, rest = sum(others.values()), 100 - share
+    if not total:
+        return {name: share} if share else {}
+    exact = {key: part * rest / total for key, part in others.items()}
+    shares = {key: int(part) for key, part in exact.items()}
+    for key in sorted(exact, key=lambda key: shares[key] - exact[key])[: rest - sum(shares.values())]:
+        shares[key] += 1
+    return {key: part for key, part in {**shares, name: share}.items() if part}
 
 
 def _check_traffic(endpoint: OnlineEndpoint, deployments: list[str]) -> None:

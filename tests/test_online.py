@@ -28,6 +28,7 @@ from jupyter_modelreg.commands.online import (
     ListOnlineEndpoints,
     RegenerateOnlineEndpointKeys,
     ShowOnlineEndpoint,
+    UpdateOnlineDeployment,
     UpdateOnlineEndpoint,
 )
 from jupyter_modelreg.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable, UnsafeModel
@@ -43,7 +44,9 @@ from jupyter_modelreg.online import (
     invoke_endpoint,
     list_endpoints,
     regenerate_keys,
+    shared_out,
     show_endpoint,
+    update_deployment,
     update_endpoint,
 )
 from jupyter_modelreg.serving.keys import make_token
@@ -113,6 +116,10 @@ def request(url: str, method: str, path: str, *, key: str = "", body: bytes | No
     answer = response.status, response.read()
     connection.close()
     return answer
+
+
+def list_deployments_of(workspace: Workspace, endpoint: str = "scale") -> list[str]:
+    return [str(item.name) for item in workspace.catalog.list_deployments(endpoint)]
 
 
 def pids_of(workspace: Workspace, endpoint: str = "scale", deployment: str = "default") -> list[int]:
@@ -411,6 +418,67 @@ def test_show_tells_how_each_deployment_does(workspace: Workspace, scaler: Path)
     assert 0 < found.p50_ms <= found.p95_ms
     assert found.memory_bytes
     assert 5_000_000 < found.memory_bytes < 200_000_000
+
+
+def test_a_model_deployed_onto_a_split_takes_nobodys_traffic(workspace: Workspace, scaler: Path) -> None:
+    create_endpoint(workspace, CreateOnlineEndpoint(name="scale"))
+    blue = deploy_model(workspace, DeployModel(name="scaler", endpoint_name="scale", deployment_name="blue", scoring_script=str(scaler)))
+    assert blue.traffic == {"blue": 100}
+    beside = DeployModel(name="scaler", endpoint_name="scale", deployment_name="green", scoring_script=str(scaler))
+    assert deploy_model(workspace, beside).traffic == {"blue": 100}
+    assert deploy_model(workspace, beside.replace(traffic=30)).traffic == {"blue": 70, "green": 30}
+    again = deploy_model(workspace, DeployModel(name="scaler", endpoint_name="scale"))
+    assert (again.traffic, again.deployments) == ({"blue": 70, "green": 30}, ["blue", "green"])
+    assert deploy_model(workspace, beside.replace(traffic=0)).traffic == {"blue": 100}
+    for share in (-1, 101):
+        with pytest.raises(InvalidInput, match=f"{share}: a share is a whole number from 0 to 100"):
+            deploy_model(workspace, beside.replace(deployment_name="red", traffic=share))
+    assert list_deployments_of(workspace) == ["blue", "green"]
+
+
+def test_a_newer_version_is_deployed_as_the_older_one_was(workspace: Workspace, scaler: Path, tmp_path: Path) -> None:
+    deploy_script(workspace, scaler)
+    update_deployment(
+        workspace,
+        UpdateOnlineDeployment(
+            name="default",
+            endpoint_name="scale",
+            set=["instance_count=2", "environment_variables.A=b", "request_settings.request_timeout_ms=7000"],
+        ),
+    )
+    (tmp_path / "scale.txt").write_text("3")
+    create_model(workspace, CreateModel(name="scaler", path="scale.txt"))
+    scaler.write_text("broken")  # what was deployed is a copy
+    deploy_model(workspace, DeployModel(name="scaler:2", endpoint_name="scale"))
+    now = workspace.catalog.get_deployment("scale", "default")
+    assert (now.model, now.instance_count, now.environment_variables) == ("azureml:scaler:2", 2, {"A": "b"})
+    assert now.request_settings.request_timeout_ms == 7000
+    assert ask(workspace, "scale", {"data": [1, 2]}) == [3.0, 6.0]
+
+
+def test_another_model_does_not_inherit_a_script(workspace: Workspace, scaler: Path, cancer: Any) -> None:
+    model, frame = cancer
+    deploy_script(workspace, scaler)
+    deploy_model(workspace, DeployModel(name="cancer", endpoint_name="scale"))
+    row = frame.head(1)
+    assert ask(workspace, "scale", {"input_data": row.values.tolist()}) == model.predict(row).tolist()
+
+
+@pytest.mark.parametrize(
+    ("traffic", "share", "wanted"),
+    [
+        ({}, 100, {"new": 100}),
+        ({}, 0, {}),
+        ({"a": 100}, 0, {"a": 100}),
+        ({"a": 100}, 10, {"a": 90, "new": 10}),
+        ({"a": 90, "b": 10}, 50, {"a": 45, "b": 5, "new": 50}),
+        ({"a": 34, "b": 33, "c": 33}, 1, {"a": 33, "b": 33, "c": 33, "new": 1}),
+        ({"a": 50, "new": 50}, 100, {"new": 100}),
+        ({"a": 30, "new": 10}, 50, {"a": 50, "new": 50}),
+    ],
+)
+def test_others_keep_their_proportions(traffic: dict[str, int], share: int, wanted: dict[str, int]) -> None:
+    assert shared_out(traffic, "new", share) == wanted
 
 
 def test_an_archived_version_is_not_deployed_and_the_error_says_why(workspace: Workspace, scaler: Path) -> None:

@@ -40,12 +40,25 @@ class CreateOnlineEndpoint(Command):
 
 
 class DeployModel(Command):
-    """Serve a model at an endpoint: made when it is new, its deployment replaced without a gap when it is not."""
+    """Serve a model at an endpoint: made when it is new, one of its deployments replaced without a gap when it is not."""
 
     name: str = field("-n", "-m", "--model", is_positional=True, values="model", help="Model; NAME:VERSION and NAME@LABEL work too.")
     version: str | None = field("-v", default=None, values="version", help="Version; the latest when left out.")
     endpoint_name: str | None = field(
         "-e", "--endpoint", default=None, values="endpoint", help="Endpoint; by default named after the model."
+    )
+    deployment_name: str | None = field(
+        "-d",
+        "--deployment",
+        default=None,
+        values="deployment",
+        help="Deployment that is replaced, or a new one beside the others; by default the one with most traffic.",
+    )
+    traffic: int | None = field(
+        "-r",
+        default=None,
+        metavar="PERCENT",
+        help="Share of the traffic it gets, the others keeping their proportions; by default what it has, or all where none has any.",
     )
     code: str | None = field(default=None, values="path", help="Folder with the scoring script.")
     scoring_script: str | None = field(default=None, values="path", help="Python file with init() and run().")

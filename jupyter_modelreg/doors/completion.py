@@ -213,7 +213,7 @@ def _endpoints(catalog: Catalog, fragment: str, name: str) -> list[str]:
 
 
 def _deployments(catalog: Catalog, fragment: str, name: str) -> list[str]:
-    return _starting(fragment, [str(item.name) for item in catalog.list_deployments()])
+    return _starting(fragment, sorted({str(item.name) for item in catalog.list_deployments()}))
 
 
 def _tags(catalog: Catalog, fragment: str, name: str) -> list[str]:

@@ -396,7 +396,7 @@ export interface IDeleted {
   noun?: string;
 }
 
-/** Serve a model at an endpoint: made when it is new, its deployment replaced without a gap when it is not. */
+/** Serve a model at an endpoint: made when it is new, one of its deployments replaced without a gap when it is not. */
 export interface IDeployModel {
   /** Model; NAME:VERSION and NAME@LABEL work too. */
   name: string;
@@ -404,6 +404,10 @@ export interface IDeployModel {
   version?: string;
   /** Endpoint; by default named after the model. */
   endpoint_name?: string;
+  /** Deployment that is replaced, or a new one beside the others; by default the one with most traffic. */
+  deployment_name?: string;
+  /** Share of the traffic it gets, the others keeping their proportions; by default what it has, or all where none has any. */
+  traffic?: number;
   /** Folder with the scoring script. */
   code?: string;
   /** Python file with init() and run(). */

@@ -118,6 +118,7 @@ STEPS: list[tuple[str, str, dict[str, Any]]] = [
     ("online-endpoint", "invoke", {"name": "story", "data": '{"data": [1, 2]}'}),
     ("online-endpoint", "invoke", {"name": "story", "data": '{"data": []}'}),
     ("online-endpoint", "invoke", {"name": "story", "data": '{"data": [1]}', "deployment_name": "green"}),
+    ("model", "deploy", {"name": "scaler", "endpoint_name": "story", "deployment_name": "green", "traffic": 101}),
     ("model", "show", {"name": "scaler", "version": "2"}),
     ("model", "delete", {"name": "scaler", "version": "2", "yes": True}),
     ("online-deployment", "delete", {"name": "blue", "endpoint_name": "story", "yes": True}),

@@ -53,7 +53,7 @@ def test_the_story_has_the_ends_it_should_have(told: list[Any]) -> None:
     by_name = dict(zip(STEP_NAMES, told, strict=True))
     failures = {name: answer["error"] for name, answer in by_name.items() if scenario.error_class(answer)}
     assert sorted(set(failures.values())) == ["Conflict", "InvalidInput", "NotFound", "Unavailable"]
-    assert len(failures) == 68
+    assert len(failures) == 69
     bodies = [answer["body"] for (_, verb, _), answer in zip(scenario.STEPS, told, strict=True) if verb == "invoke" and "body" in answer]
     assert bodies == [[3.0, 6.0]]
     assert [item["name"] for item in told[-3]] == ["scaler"]
