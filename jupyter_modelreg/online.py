@@ -124,7 +124,7 @@ def _replaced_by(workspace: Workspace, command: DeployModel, endpoint_name: str,
     """Return what the deployment is that a model goes to, and where its script lies if that stays."""
     from .entities.loading import load_entity
 
-    name = command.deployment_name or _main_deployment_name(workspace, endpoint_name)
+    name = command.deployment_name or main_deployment(workspace, endpoint_name) or DEFAULT_DEPLOYMENT
     current = next((item for item in workspace.catalog.list_deployments(endpoint_name) if item.name == name), None)
     if current is None:
         return OnlineDeployment(name=name, endpoint_name=endpoint_name), None
@@ -480,6 +480,13 @@ def parse_traffic(text: str) -> dict[str, int]:
     return shares
 
 
+def main_deployment(workspace: Workspace, endpoint_name: str) -> str | None:
+    """Return the name of the deployment with the most traffic; the first where none has any, None where there is none."""
+    traffic = workspace.catalog.get_endpoint(endpoint_name).traffic
+    names = [str(item.name) for item in workspace.catalog.list_deployments(endpoint_name)]
+    return max(names, key=lambda name: traffic.get(name, 0), default=None)
+
+
 def shared_out(traffic: dict[str, int], name: str, share: int) -> dict[str, int]:
     """Return the traffic with `share` percent for one deployment; the others keep their proportions in the rest.
 
@@ -536,13 +543,6 @@ def _endpoint_name_for(model_name: str) -> str:
     text = "".join(char if char.isalnum() else "-" for char in model_name).strip("-")
     text = text if len(text) >= 3 and text[0].isalpha() else f"model-{text}"
     return check_name(text[:32].strip("-"), "endpoint")
-
-
-def _main_deployment_name(workspace: Workspace, endpoint_name: str) -> str:
-    """Return the deployment with the most traffic; the first where none has any."""
-    traffic = workspace.catalog.get_endpoint(endpoint_name).traffic
-    names = [str(item.name) for item in workspace.catalog.list_deployments(endpoint_name)]
-    return max(names, key=lambda name: traffic.get(name, 0), default=DEFAULT_DEPLOYMENT)
 
 
 def _code_of(code: str | None, script: str | None) -> CodeConfiguration | None:

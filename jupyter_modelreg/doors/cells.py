@@ -124,8 +124,8 @@ def model_invoke(magics: ModelRegMagics, line: str) -> Any:
     """Ask an endpoint: ``%model_invoke churn X_test[:3]`` or ``%model_invoke churn --data '{"input_data": [[1, 2]]}'``.
 
     An expression is evaluated here; a DataFrame goes by its columns, arrays and lists as they are. Without one the
-    served model's own input example is sent. The answer is plain JSON values. Only the endpoint's name may hold
-    ``{name}`` or ``$name``: the rest is Python or JSON already.
+    served model's own input example is sent. The answer is plain JSON values. ``churn/green`` asks one deployment,
+    whatever its traffic. Only the endpoint's name may hold ``{name}`` or ``$name``: the rest is Python or JSON already.
     """
 
     first, _, rest = line.strip().partition(" ")
@@ -134,7 +134,9 @@ def model_invoke(magics: ModelRegMagics, line: str) -> Any:
         value = {"input_data": _as_input(run_cell(magics.shell, expression, magic="%model_invoke"))} if expression else None
         return _invoke_with(magics, endpoint, value)
     operation = find_operation("online-endpoint", "invoke")
-    given = _asked(lambda: parse_given(build_parser(operation, "%model_invoke"), operation, split_words(f"{endpoint} {rest}")))
+    name, _, deployment = endpoint.partition("/")
+    words = split_words(f"{name} {rest}") + (["--deployment-name", deployment] if deployment else [])
+    given = _asked(lambda: parse_given(build_parser(operation, "%model_invoke"), operation, words))
     if given is None:
         return None
     command, presentation, _ = given
@@ -148,28 +150,32 @@ def _invoke_with(magics: ModelRegMagics, endpoint: str, value: Any) -> Any:
 
     from ..commands.online import InvokeOnlineEndpoint
 
-    data = json.dumps(_example_for(magics, endpoint) if value is None else value)
-    return find_operation("online-endpoint", "invoke").run(magics.workspace(), InvokeOnlineEndpoint(name=endpoint, data=data)).body
+    name, _, deployment = endpoint.partition("/")
+    data = json.dumps(_example_for(magics, name) if value is None else value)
+    command = InvokeOnlineEndpoint(name=name, data=data, deployment_name=deployment or None)
+    return find_operation("online-endpoint", "invoke").run(magics.workspace(), command).body
 
 
 model_invoke._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
 
 
 def model_logs(magics: ModelRegMagics, line: str) -> Any:
-    """Show what an endpoint's process printed: ``%model_logs churn``."""
-    from ..commands.online import GetOnlineDeploymentLogs, ListOnlineDeployments
+    """Show what a model's process printed: ``%model_logs churn``, or ``%model_logs churn/green`` for one deployment of several."""
+    from ..commands.online import GetOnlineDeploymentLogs
+    from ..online import main_deployment
 
     parser = Parser(prog="%model_logs", description=model_logs.__doc__, add_help=False)
-    parser.add_argument("endpoint", help="Name of the endpoint.")
+    parser.add_argument("endpoint", help="ENDPOINT, for the deployment with the most traffic, or ENDPOINT/DEPLOYMENT.")
     parser.add_argument("--lines", "-l", type=int, default=200, help="At most this many last lines.")
     given = _asked(lambda: parse_plain(parser, split_words(line)))
     if given is None:
         return None
     workspace = magics.workspace()
-    deployments = find_operation("online-deployment", "list").run(workspace, ListOnlineDeployments(endpoint_name=given.endpoint))
-    if not deployments:
-        raise NotFound(f'Endpoint "{given.endpoint}" has no deployment.')
-    command = GetOnlineDeploymentLogs(endpoint_name=given.endpoint, name=str(deployments[0].name), lines=given.lines)
+    endpoint, _, deployment = given.endpoint.partition("/")
+    name = deployment or main_deployment(workspace, endpoint)
+    if not name:
+        raise NotFound(f'Endpoint "{endpoint}" has no deployment.')
+    command = GetOnlineDeploymentLogs(endpoint_name=endpoint, name=name, lines=given.lines)
     return Shown(find_operation("online-deployment", "get-logs").run(workspace, command))
 
 

@@ -281,6 +281,19 @@ class TestServing:
         assert "line 2, in init" in seen
         assert notebook.run("%model_invoke scaler --data [1,2]") == [3, 6]  # what was served before still is
 
+    def test_one_deployment_of_several_is_asked_and_read(self, notebook: Notebook, churn: Path) -> None:
+        script = "def init():\n    print('I multiply by {0}')\n\ndef run(raw_data):\n    return {0}\n"
+        notebook.run(f"%%model_deploy scaler --model churn:1 --deployment zebra\n{script.format(2)}")
+        notebook.run(f"%%model_deploy scaler --model churn:1 --deployment ant\n{script.format(3)}")
+        assert notebook.run("%model_invoke scaler 1") == notebook.run("%model_invoke scaler --data 1") == 2
+        assert notebook.run("%model_invoke scaler/ant 1") == notebook.run("%model_invoke scaler/ant --data 1") == 3
+        assert "I multiply by 2" in repr(notebook.run("%model_logs scaler"))
+        assert "I multiply by 3" in repr(notebook.run("%model_logs scaler/ant --lines 50"))
+        for magic in ("%model_invoke scaler/bee 1", "%model_logs scaler/bee"):
+            error, seen = notebook.fail(magic)
+            assert isinstance(error, errors.NotFound)
+            assert "bee" in seen.splitlines()[0]
+
 
 def _git(folder: Path, *words: str) -> str:
     who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
