@@ -72,6 +72,7 @@ class Detection(Record):
 _OURS = {
     "mlflow": "mlflow:MlflowFlavor",
     "triton": "triton:TritonFlavor",
+    "xgboost": "xgboost:XgboostFlavor",
     "sklearn": "sklearn:SklearnFlavor",
     "onnx": "onnx:OnnxFlavor",
     "torch": "torch:TorchFlavor",

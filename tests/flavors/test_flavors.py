@@ -16,6 +16,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
@@ -34,6 +35,7 @@ from jupyter_modelreg.flavors.numpy import NumpyFlavor
 from jupyter_modelreg.flavors.onnx import OnnxFlavor
 from jupyter_modelreg.flavors.pickle import PickleFlavor, PickleWarning
 from jupyter_modelreg.flavors.sklearn import SklearnFlavor
+from jupyter_modelreg.flavors.xgboost import XgboostFlavor
 from jupyter_modelreg.sources.local import open_local
 from jupyter_modelreg.testing import FlavorSuite
 from jupyter_modelreg.trust import LOADABLE, scan_tree
@@ -92,6 +94,36 @@ class TestSklearn(FlavorSuite):
 
     def assert_same(self, saved: Any, loaded: Any) -> None:
         assert list(loaded.predict(FRAME)) == list(saved.predict(FRAME))
+
+
+class TestXgboost(FlavorSuite):
+    def make_flavor(self) -> XgboostFlavor:
+        return XgboostFlavor()
+
+    def make_value(self) -> Any:
+        return xgboost.XGBClassifier(n_estimators=4, max_depth=2, n_jobs=1).fit(FRAME[["age", "pay"]], LABELS == "yes")
+
+    def make_value_it_cannot_hold(self) -> Any:
+        return xgboost.XGBRegressor()  # has seen no data
+
+    def assert_same(self, saved: Any, loaded: Any) -> None:
+        assert type(loaded) is type(saved)
+        assert (loaded.max_depth, loaded.n_estimators) == (2, 4)
+        assert list(loaded.feature_names_in_) == ["age", "pay"]
+        np.testing.assert_array_equal(loaded.predict_proba(FRAME[["age", "pay"]]), saved.predict_proba(FRAME[["age", "pay"]]))
+
+
+class TestXgboostBooster(FlavorSuite):
+    def make_flavor(self) -> XgboostFlavor:
+        return XgboostFlavor()
+
+    def make_value(self) -> Any:
+        return xgboost.train({"objective": "binary:logistic", "nthread": 1}, xgboost.DMatrix(FRAME[["age", "pay"]], LABELS == "yes"), 3)
+
+    def assert_same(self, saved: Any, loaded: Any) -> None:
+        np.testing.assert_array_equal(
+            loaded.predict(xgboost.DMatrix(FRAME[["age", "pay"]])), saved.predict(xgboost.DMatrix(FRAME[["age", "pay"]]))
+        )
 
 
 class TestNumpy(FlavorSuite):
@@ -451,3 +483,45 @@ def test_the_signature_and_example_are_kept_beside_the_model(folder: str) -> Non
     assert saved.signature
     assert saved.signature.outputs == [ColumnSpec(type="string", shape=[-1])]
     assert isinstance(saved.signature, Signature)
+
+
+def test_a_file_that_xgboost_wrote_is_found_and_answers(tmp_path: Path) -> None:
+    rows = FRAME[["age", "pay"]].to_numpy()
+    booster = xgboost.train({"objective": "reg:squarederror", "nthread": 1}, xgboost.DMatrix(rows, FRAME["age"]), 3)
+    for name in ("model.ubj", "model.json"):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        booster.save_model(folder / name)
+        for place in (folder, folder / name):
+            assert flavors.detect(open_local(str(place))).flavor == "xgboost"
+            predict = flavors.load_predictor(str(place), "xgboost", None)
+            np.testing.assert_array_equal(predict(rows), booster.predict(xgboost.DMatrix(rows)))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "model.json").write_text('{"weights": [1]}')
+    assert flavors.detect(open_local(str(tmp_path / "other"))).flavor is None
+
+
+def test_an_estimator_of_xgboost_answers_arrays_unless_it_has_categories(tmp_path: Path) -> None:
+    plain = xgboost.XGBRegressor(n_estimators=2, n_jobs=1, monotone_constraints={"age": 1}).fit(FRAME[["age", "pay"]], FRAME["age"])
+    sorted_out = xgboost.XGBRegressor(n_estimators=2, n_jobs=1, enable_categorical=True).fit(FRAME[["kind", "pay"]], FRAME["age"])
+    for name, model, columns, wants in (("a", plain, ["age", "pay"], "array"), ("b", sorted_out, ["kind", "pay"], "frame")):
+        (tmp_path / name).mkdir()
+        flavors.save_object(model, str(tmp_path / name))
+        predict = flavors.load_predictor(str(tmp_path / name), "xgboost", None)
+        assert predict.wants == wants
+        rows = FRAME[columns]
+        np.testing.assert_array_equal(predict(rows if wants == "frame" else rows.to_numpy()), model.predict(rows))
+
+
+def test_what_a_strangers_folder_asks_for_is_no_name_of_the_library(tmp_path: Path) -> None:
+    flavors.save_object(xgboost.train({}, xgboost.DMatrix(np.ones((4, 1)), np.ones(4)), 1), str(tmp_path))
+    facts = json.loads((tmp_path / "modelreg.json").read_text())
+    (tmp_path / "modelreg.json").write_text(json.dumps({**facts, "class": "os.system", "parameters": {"command": "echo"}}))
+    assert type(flavors.load_object(str(tmp_path), "xgboost")) is xgboost.Booster
+
+
+def test_an_objective_of_ones_own_is_code_and_says_so(tmp_path: Path) -> None:
+    model = xgboost.XGBRegressor(n_estimators=1, n_jobs=1, objective=lambda truth, guess: (guess - truth, truth * 0 + 1))
+    model.fit(FRAME[["age"]], FRAME["age"])
+    with pytest.raises(Refused, match="its parameter objective is no value that JSON holds"):
+        flavors.save_object(model, str(tmp_path))
