@@ -23,7 +23,7 @@ import time
 from contextlib import contextmanager, suppress
 
 from .entities.datastore import DEFAULT_DATASTORE
-from .entities.online import OnlineDeployment, OnlineEndpoint, ProbeSettings
+from .entities.online import CodeConfiguration, OnlineDeployment, OnlineEndpoint, ProbeSettings
 from .errors import Conflict, NotFound, Unavailable
 from .folders import listed, write_json
 
@@ -479,13 +479,16 @@ def _plan(
     from .models import audited_path
     from .worker import WorkerPlan
 
-    code = _copy_code(deployment, run, code_folder, is_checked=is_script_checked)
+    configuration = deployment.code_configuration or CodeConfiguration()
+    _check_code(configuration, model)
+    code = _copy_code(configuration, run, code_folder, is_checked=is_script_checked)
     # A scoring script loads the model in its own way; then its author answers for what loading runs.
-    path = audited_path(workspace, model, trust=trust or code is not None)
+    has_script = configuration.scoring_script is not None
+    path = audited_path(workspace, model, trust=trust or has_script)
     endpoint, probe = str(deployment.endpoint_name), deployment.readiness_probe or ProbeSettings()
     folder = endpoint_folder(workspace, endpoint)
     notices: list[str] = []
-    python = ready_environment(workspace, deployment.environment, notices.append, has_script=code is not None)
+    python = ready_environment(workspace, deployment.environment, notices.append, has_script=has_script)
     unused = [key for key in UNUSED if getattr(deployment, key) != getattr(OnlineDeployment, key)]
     if unused:
         notices.append(f"Of no effect on this machine: {', '.join(unused)}")
@@ -499,7 +502,8 @@ def _plan(
         signature=model.signature,
         input_example=model.input_example,
         code_folder=code,
-        scoring_script=deployment.code_configuration.scoring_script if deployment.code_configuration else None,
+        scoring_script=configuration.scoring_script,
+        model_class=configuration.model_class,
         keys_path=_keys_path(workspace, endpoint),
         routes_path=os.path.join(folder, "routes.json"),
         endpoint_folder=folder,
@@ -533,23 +537,39 @@ def scale_of(deployment: OnlineDeployment) -> Scale:
     )
 
 
-def _copy_code(deployment: OnlineDeployment, run: str, folder: str | None, *, is_checked: bool) -> str | None:
-    """Copy the scoring code into the run, so that later edits do not reach a running endpoint."""
+def _check_code(configuration: CodeConfiguration, model: Model) -> None:
+    from .errors import InvalidInput
+    from .flavors.torch import parse_class
+
+    if configuration.code and not (configuration.scoring_script or configuration.model_class):
+        raise InvalidInput("code_configuration needs scoring_script, or model_class.", key="code_configuration.scoring_script")
+    if not configuration.model_class:
+        return
+    if configuration.scoring_script:
+        raise InvalidInput(
+            "A scoring_script builds the model in its own way; leave it or model_class out.", key="code_configuration.model_class"
+        )
+    parse_class(configuration.model_class)
+    if model.flavor != "torch":
+        raise InvalidInput(
+            f"model_class is for parameters that torch wrote; {model.name}:{model.version} is {model.flavor or 'of no known layout'}.",
+            key="code_configuration.model_class",
+        )
+
+
+def _copy_code(configuration: CodeConfiguration, run: str, folder: str | None, *, is_checked: bool) -> str | None:
+    """Copy the code into the run, so that later edits do not reach a running endpoint."""
     import shutil
 
-    from .errors import InvalidInput
     from .serving import check_script
 
-    code = deployment.code_configuration
-    if code is None:
+    source = folder or configuration.code
+    if not source and not configuration.scoring_script:
         return None
-    source = folder or code.code
     if not source or not os.path.isdir(source):
         raise NotFound(f'No such folder of code: "{source}".')
-    if not code.scoring_script:
-        raise InvalidInput("code_configuration needs scoring_script.", key="code_configuration.scoring_script")
-    if is_checked:
-        check_script(os.path.join(source, code.scoring_script))
+    if configuration.scoring_script and is_checked:
+        check_script(os.path.join(source, configuration.scoring_script))
     target = os.path.join(run, "code")
     left_out = shutil.ignore_patterns("__pycache__", ".git", ".venv", "node_modules")
 

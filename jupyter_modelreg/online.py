@@ -96,8 +96,8 @@ def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
         deployment, code_folder = OnlineDeployment(name=command.deployment_name or DEFAULT_DEPLOYMENT, endpoint_name=endpoint_name), None
     else:
         deployment, code_folder = _replaced_by(workspace, command, endpoint_name, name)
-    code = _code_of(command.code, command.scoring_script)
-    if code or not code_folder:
+    code = _code_of(command.code, command.scoring_script, command.model_class)
+    if code:
         deployment, code_folder = deployment.replace(code_configuration=code), None
     if command.traffic is not None and not 0 <= command.traffic <= 100:
         raise InvalidInput(f"{command.traffic}: a share is a whole number from 0 to 100.", key="traffic")
@@ -128,8 +128,10 @@ def _replaced_by(workspace: Workspace, command: DeployModel, endpoint_name: str,
     current = next((item for item in workspace.catalog.list_deployments(endpoint_name) if item.name == name), None)
     if current is None:
         return OnlineDeployment(name=name, endpoint_name=endpoint_name), None
-    is_newer = str(current.model).startswith(f"azureml:{model}:")
-    return load_entity(OnlineDeployment, current.to_dict()), hosting.deployed_code(workspace, current) if is_newer else None
+    deployment = load_entity(OnlineDeployment, current.to_dict())
+    if not str(current.model).startswith(f"azureml:{model}:"):
+        return deployment.replace(code_configuration=None), None
+    return deployment, hosting.deployed_code(workspace, current)
 
 
 def _has_traffic(workspace: Workspace, endpoint_name: str) -> bool:
@@ -291,7 +293,7 @@ def create_deployment(workspace: Workspace, command: CreateOnlineDeployment) -> 
     flags = {"name": command.name, "endpoint_name": command.endpoint_name, "model": command.model}
     deployment = entity.replace(
         **{key: value for key, value in flags.items() if value},
-        code_configuration=_code_of(command.code, command.scoring_script) or entity.code_configuration,
+        code_configuration=_code_of(command.code, command.scoring_script, command.model_class) or entity.code_configuration,
     )
     # Source: Azure ML's local endpoints have one deployment and no shares, so its scripts give it none.
     is_alone = command.local and _is_only(workspace, deployment)
@@ -545,13 +547,17 @@ def _endpoint_name_for(model_name: str) -> str:
     return check_name(text[:32].strip("-"), "endpoint")
 
 
-def _code_of(code: str | None, script: str | None) -> CodeConfiguration | None:
-    if not (code or script):
+def _code_of(code: str | None, script: str | None, model_class: str | None) -> CodeConfiguration | None:
+    if not (code or script or model_class):
         return None
-    if not script:
-        raise InvalidInput("--code needs --scoring-script, the Python file in it with init() and run().", key="scoring_script")
-    folder = code or os.path.dirname(os.path.abspath(script))
-    return CodeConfiguration(code=folder, scoring_script=script if code else os.path.basename(script))
+    if not (script or model_class):
+        raise InvalidInput(
+            "--code needs --scoring-script, the Python file in it with init() and run(), or --model-class.", key="scoring_script"
+        )
+    folder = code or (os.path.dirname(os.path.abspath(script)) if script else None)
+    return CodeConfiguration(
+        code=folder, scoring_script=os.path.basename(script) if script and not code else script, model_class=model_class
+    )
 
 
 def _resolve_model(workspace: Workspace, model: str | Model | None) -> Model:

@@ -61,6 +61,7 @@ class WorkerPlan(Record):
     input_example: Any = None
     code_folder: str | None = None
     scoring_script: str | None = None
+    model_class: str | None = field(default=None, help="Whose parameters the files hold.")
     request_settings: OnlineRequestSettings | None = None
     data_collector: DataCollector | None = None
     datastore: str = field(default="", help="Where the default datastore's files lie: what is collected goes there.")
@@ -234,9 +235,14 @@ def _load(plan: WorkerPlan) -> list[ServedModel]:
         from .serving.scripts import load_script
 
         return [ServedModel(name, script=load_script(plan.code_folder, plan.scoring_script), **about)]
-    from . import flavors
+    if plan.model_class:
+        from .flavors.torch import module_predictor
 
-    predictor = flavors.load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)
+        predictor = module_predictor(plan.model_path, plan.model_class, plan.code_folder, plan.signature)
+    else:
+        from .flavors import load_predictor
+
+        predictor = load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)
     return ServedModel(name, predictor=predictor, **about).members()
 
 

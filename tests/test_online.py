@@ -456,6 +456,22 @@ def test_a_newer_version_is_deployed_as_the_older_one_was(workspace: Workspace, 
     assert ask(workspace, "scale", {"data": [1, 2]}) == [3.0, 6.0]
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model_class": "nets:Net"}, r"model_class is for parameters that torch wrote; scaler:1 is of no known layout"),
+        ({"model_class": "nets.Net"}, "'nets.Net' names no class"),
+        ({"model_class": "nets:Net", "scoring_script": "score.py"}, "leave it or model_class out"),
+        ({"code": "code"}, "--code needs --scoring-script.*or --model-class"),
+    ],
+)
+@pytest.mark.usefixtures("scaler")
+def test_a_class_given_in_vain_says_why_and_leaves_nothing(workspace: Workspace, given: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        deploy_model(workspace, DeployModel(name="scaler", endpoint_name="scale", **given))
+    assert list_endpoints(workspace, ListOnlineEndpoints()) == []
+
+
 def test_another_model_does_not_inherit_a_script(workspace: Workspace, scaler: Path, cancer: Any) -> None:
     model, frame = cancer
     deploy_script(workspace, scaler)

@@ -62,6 +62,11 @@ class DeployModel(Command):
     )
     code: str | None = field(default=None, values="path", help="Folder with the scoring script.")
     scoring_script: str | None = field(default=None, values="path", help="Python file with init() and run().")
+    model_class: str | None = field(
+        default=None,
+        metavar="MODULE:CLASS",
+        help='For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)".',
+    )
     port: int | None = field(default=None, help="Port on 127.0.0.1; a free one when left out.")
     trust: bool = _trust()
     no_wait: bool = field(default=False, help="Return before the model is loaded.")
@@ -140,6 +145,11 @@ class CreateOnlineDeployment(Command):
     model: str | None = field("-m", default=None, values="model", help="Model to serve, for example azureml:churn@latest.")
     code: str | None = field(default=None, values="path", help="Folder with the scoring script.")
     scoring_script: str | None = field(default=None, values="path", help="Python file with init() and run().")
+    model_class: str | None = field(
+        default=None,
+        metavar="MODULE:CLASS",
+        help='For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)".',
+    )
     all_traffic: bool = field(default=False, help="Send all requests to it.")
     port: int | None = field(default=None, help="Port on 127.0.0.1; the endpoint's own or a free one when left out.")
     set: list[str] = set_field()

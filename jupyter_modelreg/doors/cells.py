@@ -102,8 +102,9 @@ def model_load(magics: ModelRegMagics, line: str) -> Any:
 def model_deploy_cell(magics: ModelRegMagics, line: str, cell: str) -> Any:
     """Serve a model with the cell as its scoring script: ``%%model_deploy churn --model churn:2``.
 
-    The cell defines ``init()`` and ``run(raw_data)``. The bare word is the endpoint; without --model it is the model,
-    as in ``%model_deploy``. A failing ``init()`` shows its own traceback, and what was served before stays.
+    The cell defines ``init()`` and ``run(raw_data)``, or the class that ``--model-class "Net(4)"`` names. The bare word is the
+    endpoint; without --model it is the model, as in ``%model_deploy``. A failing ``init()`` shows its own traceback, and what
+    was served before stays.
     """
     import tempfile
 
@@ -117,7 +118,8 @@ def model_deploy_cell(magics: ModelRegMagics, line: str, cell: str) -> Any:
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder:
         with open(os.path.join(folder, "score.py"), "w", encoding="utf-8") as stream:
             stream.write(cell)
-        return present(operation.run(magics.workspace(), command.replace(code=folder, scoring_script="score.py")), presentation)
+        what = {"model_class": f"score:{own['model_class']}"} if own["model_class"] else {"scoring_script": "score.py"}
+        return present(operation.run(magics.workspace(), command.replace(code=folder, **what)), presentation)
 
 
 def model_invoke(magics: ModelRegMagics, line: str) -> Any:

@@ -67,10 +67,13 @@ class OnlineEndpoint(Record):
 
 
 class CodeConfiguration(Record):
-    """A folder of code and the script in it that has ``init()`` and ``run()``."""
+    """A folder of code and the script in it that has ``init()`` and ``run()``, or the class whose parameters the model's files hold."""
 
     code: str | None = field(default=None, help="Folder, relative to the YAML file.")
     scoring_script: str | None = field(default=None, help="Python file in that folder.")
+    model_class: str | None = field(
+        default=None, help='In place of a script, for torch: MODULE:CLASS in that folder or installed, "nets:Net(4, hidden=8)".'
+    )
 
 
 class OnlineRequestSettings(Record):

@@ -102,12 +102,14 @@ export interface ICleaned {
   is_dry_run?: boolean;
 }
 
-/** A folder of code and the script in it that has ``init()`` and ``run()``. */
+/** A folder of code and the script in it that has ``init()`` and ``run()``, or the class whose parameters the model's files hold. */
 export interface ICodeConfiguration {
   /** Folder, relative to the YAML file. */
   code?: string;
   /** Python file in that folder. */
   scoring_script?: string;
+  /** In place of a script, for torch: MODULE:CLASS in that folder or installed, "nets:Net(4, hidden=8)". */
+  model_class?: string;
 }
 
 /** Where a collection's rows lie, and the name under which Azure lists them. */
@@ -254,6 +256,8 @@ export interface ICreateOnlineDeployment {
   code?: string;
   /** Python file with init() and run(). */
   scoring_script?: string;
+  /** For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)". */
+  model_class?: string;
   /** Send all requests to it. */
   all_traffic?: boolean;
   /** Port on 127.0.0.1; the endpoint's own or a free one when left out. */
@@ -412,6 +416,8 @@ export interface IDeployModel {
   code?: string;
   /** Python file with init() and run(). */
   scoring_script?: string;
+  /** For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)". */
+  model_class?: string;
   /** Port on 127.0.0.1; a free one when left out. */
   port?: number;
   /** Load files even though they can run code. Only for files whose maker you trust. */

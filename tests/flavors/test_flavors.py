@@ -35,6 +35,7 @@ from jupyter_modelreg.flavors.numpy import NumpyFlavor
 from jupyter_modelreg.flavors.onnx import OnnxFlavor
 from jupyter_modelreg.flavors.pickle import PickleFlavor, PickleWarning
 from jupyter_modelreg.flavors.sklearn import SklearnFlavor
+from jupyter_modelreg.flavors.torch import parse_class
 from jupyter_modelreg.flavors.xgboost import XgboostFlavor
 from jupyter_modelreg.sources.local import open_local
 from jupyter_modelreg.testing import FlavorSuite
@@ -525,3 +526,36 @@ def test_an_objective_of_ones_own_is_code_and_says_so(tmp_path: Path) -> None:
     model.fit(FRAME[["age"]], FRAME["age"])
     with pytest.raises(Refused, match="its parameter objective is no value that JSON holds"):
         flavors.save_object(model, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("nets:Net", ("nets", "Net", [], {})),
+        ("my.nets : Net( 4, hidden=[8, 8], name='a:b' )", ("my.nets", "Net", [4], {"hidden": [8, 8], "name": "a:b"})),
+        ("nets:Net(-1.5, None, (True,))", ("nets", "Net", [-1.5, None, (True,)], {})),
+    ],
+)
+def test_a_class_is_read_without_running_anything(text: str, meaning: Any) -> None:
+    assert parse_class(text) == meaning
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Net",
+        "nets:",
+        ":Net",
+        "nets.Net(4)",
+        "nets:Net(open('x'))",
+        "nets:Net(**{'a': 1})",
+        "nets:a.Net()",
+        "nets:Net()()",
+        "a-b:Net",
+        "n:" + "(" * 9000,
+    ],
+)
+def test_what_is_no_class_says_what_one_looks_like(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"names no class: nets:Net, or nets:Net\(4, hidden=\[8, 8\]\) with plain values"):
+        parse_class(text)
