@@ -524,6 +524,48 @@ def test_the_readiness_probe_says_how_long_to_wait(workspace: Workspace) -> None
     assert instances_of(workspace) == []
 
 
+def samples(workspace: Workspace) -> dict[str, float]:
+    """Return what ``/metrics`` says, whichever instance answers."""
+    endpoint = show_endpoint(workspace, ShowOnlineEndpoint(name="scale"))
+    keys = get_keys(workspace, GetOnlineEndpointCredentials(name="scale"))
+    url = str(endpoint.scoring_uri).replace("/score", "/metrics")
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": f"Bearer {keys.primary_key}"})) as answer:
+        lines = answer.read().decode().splitlines()
+    abouts = [line for line in lines if line.startswith("#")]
+    assert len(abouts) == len(set(abouts))
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def test_metrics_are_those_of_all_instances_whoever_answers(served: Workspace) -> None:
+    update_deployment(served, UpdateOnlineDeployment(name="blue", endpoint_name="scale", set=["instance_count=2"]))
+    deploy(served, name="green", model="azureml:scaler:2", all_traffic=False)
+    update_endpoint(served, UpdateOnlineEndpoint(name="scale", mirror_traffic="green=50"))
+    until(lambda: len(instances_of(served)) == 2)
+    until(lambda: sum(name.startswith("modelreg_instance_up") for name in samples(served)) == 3)
+    for _ in range(40):
+        ask(served)
+    for _ in range(5):
+        found = samples(served)
+        answers = {name: value for name, value in found.items() if name.startswith("modelreg_answers_total")}
+        assert sum(value for name, value in answers.items() if 'deployment="blue"' in name) == 40
+        assert 0 < sum(value for name, value in answers.items() if 'deployment="green"' in name) < 40
+    assert sorted(name for name in found if name.startswith("process_resident_memory_bytes")) == [
+        f'process_resident_memory_bytes{{worker="{number}",deployment="{name}"}}'
+        for number, name in (("1", "blue"), ("1", "green"), ("2", "blue"))
+    ]
+    assert all(5e6 < value < 3e8 for name, value in found.items() if name.startswith("process_resident_memory_bytes"))
+    green = served.catalog.get_process("scale", "green")
+    assert green
+    (hung,) = instances_of(served, Path(green["folder"]))
+    os.kill(hung.pid, signal.SIGSTOP)
+    up = {name: value for name, value in samples(served).items() if name.startswith("modelreg_instance_up")}
+    assert sorted(up.items()) == [
+        ('modelreg_instance_up{deployment="blue",worker="1"}', 1.0),
+        ('modelreg_instance_up{deployment="blue",worker="2"}', 1.0),
+        ('modelreg_instance_up{deployment="green",worker="1"}', 0.0),
+    ]
+
+
 def end_everything(workspace: Workspace) -> None:
     """Kill an endpoint's processes, as a machine that goes down does."""
     supervisor = read_supervisor(str(Path(workspace.home) / "endpoints" / "scale"))

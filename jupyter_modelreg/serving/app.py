@@ -21,7 +21,7 @@ from .batching import MAX_READ_IN_LOOP, Batcher, Job
 from .calls import Route, Unacceptable
 from .gate import MAX_REQUEST_ID, OPEN_PATHS, Gate
 from .http import Request, Response, json_response
-from .metrics import Metrics
+from .metrics import Metrics, merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ class App:
             return self._done(request, self._unknown(request), began)
         if route.model is None:
             assert route.plain
-            return self._done(request, route.plain(request), began)
+            answer = route.plain(request)
+            return self._done(request, answer, began) if isinstance(answer, Response) else self._later(request, answer, began)
         return self._ask(request, route, self._batchers[id(route.model)], began)
 
     # --- who may ask --------------------------------------------------------------------------------------------------
@@ -200,8 +201,12 @@ class App:
     # --- what every answer carries ------------------------------------------------------------------------------------
 
     def _done(self, request: Request, response: Response, began: float) -> Response:
-        self.metrics.answered(response.status, perf_counter() - began)
+        if request.path not in _ABOUT_INSTANCE:  # who looks every few seconds is no caller
+            self.metrics.answered(response.status, perf_counter() - began)
         return self._signed(request, response)
+
+    async def _later(self, request: Request, answer: Awaitable[Response], began: float) -> Response:
+        return self._done(request, await answer, began)
 
     def _unread(self, request: Request, response: Response, began: float) -> Response:
         """Answer a body that is at fault: the model does not see it, who collects bodies does."""
@@ -253,13 +258,26 @@ class App:
         """Say that the instance lives."""
         return Response(body=b"Healthy", content_type="text/plain; charset=utf-8")
 
-    def _answer_metrics(self, request: Request) -> Response:
-        """Count in Prometheus' text format."""
+    def _answer_metrics(self, request: Request) -> Response | Awaitable[Response]:
+        """Count in Prometheus' text format: a forwarded request what this instance counts, any other what all do."""
+        if self._router is not None and not request.is_forwarded:
+            return self._answer_metrics_of_all(self._router, request)
+        return _metrics_response(self._metrics_text())
+
+    async def _answer_metrics_of_all(self, router: Router, request: Request) -> Response:
+        answers = await router.ask_everyone(request)
+        texts = {place: answer.body.decode() if answer else None for place, answer in answers.items()}
+        return _metrics_response(merged(texts) if texts else self._metrics_text())
+
+    def _metrics_text(self) -> str:
         running = sum(batcher.running for batcher in self._batchers.values())
         text = self.metrics.text(waiting=self.waiting, in_flight=running)
         text += self._collector.metrics_text(self.deployment) if self._collector else ""
-        text += self._router.metrics_text() if self._router else ""
-        return Response(body=text.encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
+        return text + (self._router.metrics_text() if self._router else "")
+
+
+def _metrics_response(text: str) -> Response:
+    return Response(body=text.encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 _ABOUT_INSTANCE = (*OPEN_PATHS, "/metrics")

@@ -64,6 +64,10 @@ if TYPE_CHECKING:
             """
             ...
 
+        async def ask_everyone(self, request: Request) -> dict[tuple[str, str], Response | None]:
+            """Ask every ready instance, by deployment and number; None where one does not answer."""
+            ...
+
         def forward(self, request: Request, deployment: str, fail: Callable[[str, int], Response]) -> Awaitable[Response]:
             """Ask an instance of another deployment; its answer goes out as it is. ``fail`` words what goes wrong on the way."""
             ...
@@ -87,7 +91,7 @@ if TYPE_CHECKING:
             """Return its counts in Prometheus' text format."""
             ...
 
-    Plain = Callable[[Request], Response]
+    Plain = Callable[[Request], Response | Awaitable[Response]]
     Routes = dict[str, dict[str, "Route"]]
 
 

@@ -6,9 +6,11 @@ quantiles are read to within an eighth.
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections import Counter
-from time import monotonic
+from contextlib import suppress
+from time import monotonic, process_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,6 +123,11 @@ class Metrics:
                 "modelreg_uptime_seconds", "gauge", "Time since the instance began to count.", name, f"{monotonic() - self._began:.0f}"
             ),
         ]
+        # The names that Prometheus' own client libraries use.
+        lines += _single("process_cpu_seconds_total", "counter", "Time on a processor.", name, f"{process_time():.2f}")
+        with suppress(OSError), open("/proc/self/statm", encoding="ascii") as stream:
+            pages = int(stream.read().split()[1])
+            lines += _single("process_resident_memory_bytes", "gauge", "Memory in use.", name, pages * os.sysconf("SC_PAGE_SIZE"))
         return "\n".join([*lines, ""])
 
     def _count_failure(self, status: int) -> None:
@@ -133,6 +140,33 @@ class Metrics:
                 self._latencies[place] += count
             self._before, self._now = self._now, Window()
         return self._now
+
+
+def merged(texts: dict[tuple[str, str], str | None]) -> str:
+    """Return what several instances count as one text, each sample with the number of its instance.
+
+    Parameters
+    ----------
+    texts
+        By deployment and number what each says; None for one that did not answer.
+    """
+    families: dict[str, tuple[list[str], list[str]]] = {}
+    name = "modelreg_instance_up"
+    about = [f"# HELP {name} Whether the instance said how it does.", f"# TYPE {name} gauge"]
+    families[name] = (
+        about,
+        [f'{name}{{deployment="{deployment}",worker="{number}"}} {int(text is not None)}' for (deployment, number), text in texts.items()],
+    )
+    for (_, number), text in texts.items():
+        for line in (text or "").splitlines():
+            if line.startswith("# HELP "):
+                name = line.split(" ", 3)[2]
+            about, samples = families.setdefault(name, ([], []))
+            if not line.startswith("#"):
+                samples.append(line.replace("{", f'{{worker="{number}",', 1))
+            elif line not in about:
+                about.append(line)
+    return "\n".join([*(line for about, samples in families.values() for line in (*about, *samples)), ""])
 
 
 def _quantile_ms(counts: list[int], share: float) -> float | None:

@@ -19,6 +19,7 @@ import logging
 import math
 import os
 from collections import Counter
+from functools import partial
 from random import random
 from time import monotonic
 
@@ -48,6 +49,7 @@ MAX_MIRRORING = 64  # copies under way; further ones are dropped, so that a slow
 MAX_COMPARED_BYTES = 256 << 10  # larger answers are compared as bytes, since parsing them takes the live one's time
 LOOK_SECONDS = 0.05
 TIMEOUT_SECONDS = 200.0  # each deployment keeps its own limit, Azure's longest being 180; this is for one that hangs
+ASK_SECONDS = 2.0
 OWN_WORDS = ("id", "model_name", "model_version")  # in V2's answers they differ between equal ones
 LOG = logging.getLogger(__name__)
 
@@ -174,12 +176,23 @@ class Router:
         copied = self.pool.ask(lambda: self._instances(name), request, TIMEOUT_SECONDS, _unanswered)
         copied.then(lambda mirrored: self._compare((deployment, response), (name, mirrored)))
 
+    async def ask_everyone(self, request: Request) -> dict[tuple[str, str], Response | None]:
+        """Put a request about instances to each that is ready, this one too; None where one does not answer in time."""
+        paths = [(name, path) for name, found in self._routes.fresh().deployments.items() for path in found]
+        asked = [self.pool.ask(partial(list, (path,)), request, ASK_SECONDS, _unanswered) for _, path in paths]
+        answers = [await item for item in asked]
+        numbers = [os.path.basename(os.path.dirname(path)).rpartition("-")[2] for _, path in paths]
+        return {
+            (name, number): answer if answer.status == 200 else None
+            for (name, _), number, answer in zip(paths, numbers, answers, strict=True)
+        }
+
     def metrics_text(self) -> str:
         """Return the counts of mirrored requests in Prometheus' text format; empty when there were none."""
         if not self.mirrored:
             return ""
         lines = [
-            f'modelreg_mirrored_total{{deployment="{name}",result="{result}"}} {count}'
+            f'modelreg_mirrored_total{{deployment="{self.deployment}",mirror="{name}",result="{result}"}} {count}'
             for (name, result), count in sorted(self.mirrored.items())
         ]
         about = "# HELP modelreg_mirrored_total Copies sent to a mirror, by how its answer compares with the live one."

@@ -218,8 +218,9 @@ def test_a_mirror_gets_its_share_of_copies_and_they_are_counted(tmp_path: Path) 
             count = len(endpoint.copies)
             low, high = bounds(0.1, 2000)
             assert low <= (await endpoint.compared(count))["equal"] <= high
-            assert f'modelreg_mirrored_total{{deployment="green",result="equal"}} {endpoint.router.mirrored["green", "equal"]}' in (
-                endpoint.router.metrics_text()
+            assert (
+                f'modelreg_mirrored_total{{deployment="blue",mirror="green",result="equal"}} {endpoint.router.mirrored["green", "equal"]}'
+                in (endpoint.router.metrics_text())
             )
             assert {request.body for request in endpoint.copies} == {b"[1]"}
 
