@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from .entities.model import Model
     from .entities.online import DeploymentNumbers, EndpointKeys
+    from .pythons import PythonEnvironment
     from .supervisor import RunStatus, Scale, Wanted
     from .worker import WorkerPlan
     from .workspace import Workspace
@@ -480,7 +481,7 @@ def _plan(
     from .worker import WorkerPlan
 
     configuration = deployment.code_configuration or CodeConfiguration()
-    _check_code(configuration, model)
+    _check_code(deployment, configuration, model)
     code = _copy_code(configuration, run, code_folder, is_checked=is_script_checked)
     # A scoring script loads the model in its own way; then its author answers for what loading runs.
     has_script = configuration.scoring_script is not None
@@ -492,6 +493,12 @@ def _plan(
     unused = [key for key in UNUSED if getattr(deployment, key) != getattr(OnlineDeployment, key)]
     if unused:
         notices.append(f"Of no effect on this machine: {', '.join(unused)}")
+    accelerated = None
+    if deployment.accelerator:
+        accelerated = os.path.join(run, "onnx")
+        notices.append(_accelerate(model, path, accelerated, python, trust=trust))
+    elif not configuration.scoring_script and deployment.environment is None:
+        notices += _offers(model, path)
     return WorkerPlan(
         endpoint=endpoint,
         deployment=str(deployment.name),
@@ -504,6 +511,7 @@ def _plan(
         code_folder=code,
         scoring_script=configuration.scoring_script,
         model_class=configuration.model_class,
+        accelerated=accelerated,
         keys_path=_keys_path(workspace, endpoint),
         routes_path=os.path.join(folder, "routes.json"),
         endpoint_folder=folder,
@@ -522,6 +530,27 @@ def _plan(
     )
 
 
+def _accelerate(model: Model, path: str, folder: str, python: PythonEnvironment, *, trust: bool) -> str:
+    """Convert a model beside its run, and return what is to be said of it."""
+    from .flavors import accelerated
+
+    wanted = accelerated.Wanted(path=path, flavor=model.flavor or "", folder=folder, is_trusted=trust, example=model.input_example)
+    return accelerated.convert(python.command(accelerated.__name__), python.variables(dict(os.environ)), wanted).told()
+
+
+def _offers(model: Model, path: str) -> list[str]:
+    """Return what would make a model answer faster, where that is sure and needs nothing to be installed."""
+    from importlib.util import find_spec
+
+    from .flavors import layout
+    from .flavors.accelerated import FORESTS
+
+    kind = str(layout.read_folder(path).get("class")).rpartition(".")[2]
+    if model.flavor != "sklearn" or not kind.startswith(FORESTS) or not (find_spec("skl2onnx") and find_spec("onnxruntime")):
+        return []
+    return [f"{kind} answers many times faster with --accelerator onnx, which converts it and checks that it answers the same."]
+
+
 def scale_of(deployment: OnlineDeployment) -> Scale:
     """Return how many instances a deployment asks for."""
     from .supervisor import Scale
@@ -537,12 +566,14 @@ def scale_of(deployment: OnlineDeployment) -> Scale:
     )
 
 
-def _check_code(configuration: CodeConfiguration, model: Model) -> None:
+def _check_code(deployment: OnlineDeployment, configuration: CodeConfiguration, model: Model) -> None:
     from .errors import InvalidInput
     from .flavors.torch import parse_class
 
     if configuration.code and not (configuration.scoring_script or configuration.model_class):
         raise InvalidInput("code_configuration needs scoring_script, or model_class.", key="code_configuration.scoring_script")
+    if deployment.accelerator and (configuration.scoring_script or configuration.model_class):
+        raise InvalidInput("accelerator is for a model that answers by itself, without code.", key="accelerator")
     if not configuration.model_class:
         return
     if configuration.scoring_script:

@@ -106,7 +106,7 @@ def deploy_model(workspace: Workspace, command: DeployModel) -> OnlineEndpoint:
     try:
         put_deployment(
             workspace,
-            deployment.replace(model=str(wanted)),
+            deployment.replace(model=str(wanted), accelerator=command.accelerator or deployment.accelerator),
             port=command.port,
             share=100 if command.traffic is None and not _has_traffic(workspace, endpoint_name) else command.traffic,
             trust=command.trust,
@@ -130,7 +130,7 @@ def _replaced_by(workspace: Workspace, command: DeployModel, endpoint_name: str,
         return OnlineDeployment(name=name, endpoint_name=endpoint_name), None
     deployment = load_entity(OnlineDeployment, current.to_dict())
     if not str(current.model).startswith(f"azureml:{model}:"):
-        return deployment.replace(code_configuration=None), None
+        return deployment.replace(code_configuration=None, accelerator=None), None
     return deployment, hosting.deployed_code(workspace, current)
 
 
@@ -290,7 +290,7 @@ def create_deployment(workspace: Workspace, command: CreateOnlineDeployment) -> 
 
     _check_exclusive(no_wait=command.no_wait, local=command.local)
     entity = load_entity(OnlineDeployment, command.file or {}, overrides=command.set)
-    flags = {"name": command.name, "endpoint_name": command.endpoint_name, "model": command.model}
+    flags = {"name": command.name, "endpoint_name": command.endpoint_name, "model": command.model, "accelerator": command.accelerator}
     deployment = entity.replace(
         **{key: value for key, value in flags.items() if value},
         code_configuration=_code_of(command.code, command.scoring_script, command.model_class) or entity.code_configuration,
@@ -355,6 +355,9 @@ def put_deployment(
     code_folder: str | None = None,
 ) -> OnlineDeployment:
     """Start a worker for a deployment and, once it is ready, stop the one it replaces; `share` is its part of the traffic from then on."""
+    from .records import from_dict
+
+    deployment = from_dict(OnlineDeployment, deployment.to_dict())  # what Python code made was not looked at yet
     name = check_name(deployment.name, "deployment")
     endpoint = workspace.catalog.get_endpoint(_needed(deployment.endpoint_name, "--endpoint-name/-e"))
     others = [str(item.name) for item in workspace.catalog.list_deployments(str(endpoint.name)) if item.name != name]

@@ -62,6 +62,7 @@ class WorkerPlan(Record):
     code_folder: str | None = None
     scoring_script: str | None = None
     model_class: str | None = field(default=None, help="Whose parameters the files hold.")
+    accelerated: str | None = field(default=None, help="Folder with what answers in the model's place.")
     request_settings: OnlineRequestSettings | None = None
     data_collector: DataCollector | None = None
     datastore: str = field(default="", help="Where the default datastore's files lie: what is collected goes there.")
@@ -239,6 +240,10 @@ def _load(plan: WorkerPlan) -> list[ServedModel]:
         from .flavors.torch import module_predictor
 
         predictor = module_predictor(plan.model_path, plan.model_class, plan.code_folder, plan.signature)
+    elif plan.accelerated:
+        from .flavors.accelerated import AcceleratedPredictor
+
+        predictor = AcceleratedPredictor(plan.accelerated)
     else:
         from .flavors import load_predictor
 

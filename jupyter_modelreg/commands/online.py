@@ -67,6 +67,9 @@ class DeployModel(Command):
         metavar="MODULE:CLASS",
         help='For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)".',
     )
+    accelerator: str | None = field(
+        default=None, choices=("onnx",), help="onnx: convert a scikit-learn model, if it then answers the same; each call costs far less."
+    )
     port: int | None = field(default=None, help="Port on 127.0.0.1; a free one when left out.")
     trust: bool = _trust()
     no_wait: bool = field(default=False, help="Return before the model is loaded.")
@@ -149,6 +152,9 @@ class CreateOnlineDeployment(Command):
         default=None,
         metavar="MODULE:CLASS",
         help='For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)".',
+    )
+    accelerator: str | None = field(
+        default=None, choices=("onnx",), help="onnx: convert a scikit-learn model, if it then answers the same; each call costs far less."
     )
     all_traffic: bool = field(default=False, help="Send all requests to it.")
     port: int | None = field(default=None, help="Port on 127.0.0.1; the endpoint's own or a free one when left out.")

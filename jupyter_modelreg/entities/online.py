@@ -145,6 +145,9 @@ class OnlineDeployment(Record):
     request_settings: OnlineRequestSettings | None = None
     liveness_probe: ProbeSettings | None = None
     readiness_probe: ProbeSettings | None = None
+    accelerator: str | None = field(
+        default=None, choices=("onnx",), help="onnx: a scikit-learn model is converted, and refused unless it then answers the same."
+    )
     model_mount_path: str | None = None
     egress_public_network_access: str | None = None
     data_collector: DataCollector | None = None

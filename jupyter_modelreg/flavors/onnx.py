@@ -48,12 +48,27 @@ class OnnxFlavor:
 
     def load(self, path: str, *, is_trusted: bool) -> Any:
         """Return an ``onnxruntime.InferenceSession``."""
-        runtime = layout.need("onnxruntime", "onnx")
-        return runtime.InferenceSession(layout.find_on_disk(path, ".onnx"), providers=runtime.get_available_providers())
+        return open_session(layout.find_on_disk(path, ".onnx"))
 
     def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
         """Load a session to answer requests."""
         return SessionPredictor(self.load(path, is_trusted=is_trusted))
+
+
+def open_session(file: str, threads: int | None = None) -> Any:
+    """Return a session that leaves the processor to others while it has nothing to do.
+
+    Parameters
+    ----------
+    threads
+        How many one call may use; by default what ``OMP_NUM_THREADS`` says, else as many as there are cores.
+    """
+    runtime = layout.need("onnxruntime", "onnx")
+    options = runtime.SessionOptions()
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = threads if threads is not None else int(said) if said.isdigit() else 0
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return runtime.InferenceSession(file, options, providers=runtime.get_available_providers())
 
 
 class SessionPredictor:

@@ -258,6 +258,8 @@ export interface ICreateOnlineDeployment {
   scoring_script?: string;
   /** For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)". */
   model_class?: string;
+  /** onnx: convert a scikit-learn model, if it then answers the same; each call costs far less. */
+  accelerator?: 'onnx';
   /** Send all requests to it. */
   all_traffic?: boolean;
   /** Port on 127.0.0.1; the endpoint's own or a free one when left out. */
@@ -418,6 +420,8 @@ export interface IDeployModel {
   scoring_script?: string;
   /** For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)". */
   model_class?: string;
+  /** onnx: convert a scikit-learn model, if it then answers the same; each call costs far less. */
+  accelerator?: 'onnx';
   /** Port on 127.0.0.1; a free one when left out. */
   port?: number;
   /** Load files even though they can run code. Only for files whose maker you trust. */
@@ -895,6 +899,8 @@ export interface IOnlineDeployment {
   request_settings?: IOnlineRequestSettings;
   liveness_probe?: IProbeSettings;
   readiness_probe?: IProbeSettings;
+  /** onnx: a scikit-learn model is converted, and refused unless it then answers the same. */
+  accelerator?: 'onnx';
   model_mount_path?: string;
   egress_public_network_access?: string;
   data_collector?: IDataCollector;
