@@ -743,6 +743,8 @@ def count(workspace: Workspace, endpoint_name: str, name: str) -> DeploymentNumb
     folders = [os.path.join(process["folder"], item.name) for item in ready]
     said = [stats for folder in folders if (stats := ask(folder, {"ask": "stats"}, timeout_seconds=ASK_SECONDS))]
     sizes = [size for item in ready if (size := _memory_bytes(item.pid)) is not None]
+    calls = [(stats["batches"], stats["batched"]) for stats in said]
+    batches, batched = (sum(numbers) for numbers in zip(*calls, strict=True)) if calls else (0, 0)
     return DeploymentNumbers(
         state=state,
         instances=len(ready),
@@ -750,8 +752,8 @@ def count(workspace: Workspace, endpoint_name: str, name: str) -> DeploymentNumb
         requests=sum(stats["requests"] for stats in said),
         errors=sum(stats["errors"] for stats in said),
         requests_per_second=round(sum(stats["requests_per_second"] for stats in said), 3),
-        p50_ms=max((stats["p50_ms"] for stats in said if stats["p50_ms"] is not None), default=None),
-        p95_ms=max((stats["p95_ms"] for stats in said if stats["p95_ms"] is not None), default=None),
+        **{name: max((stats[name] for stats in said if stats[name] is not None), default=None) for name in ("p50_ms", "p95_ms", "p99_ms")},
+        batch_size=round(batched / batches, 2) if batches else None,
         queue=sum(stats["waiting"] for stats in said),
         memory_bytes=sum(sizes) if sizes else None,
     )

@@ -384,16 +384,20 @@ def put_deployment(
 
 
 def list_deployments(workspace: Workspace, command: ListOnlineDeployments) -> list[OnlineDeployment]:
-    """Return an endpoint's deployments as they are observed now."""
+    """Return an endpoint's deployments as they are observed now, and how each does."""
     workspace.catalog.get_endpoint(command.endpoint_name)
     deployments = workspace.catalog.list_deployments(command.endpoint_name)
-    return [hosting.observe_deployment(workspace, command.endpoint_name, str(item.name)) for item in deployments]
+    return [_shown(workspace, command.endpoint_name, str(item.name)) for item in deployments]
 
 
 def show_deployment(workspace: Workspace, command: ShowOnlineDeployment) -> OnlineDeployment:
     """Return one deployment as it is observed now, and how it does."""
-    deployment = hosting.observe_deployment(workspace, command.endpoint_name, command.name)
-    return deployment.replace(numbers=hosting.count(workspace, command.endpoint_name, command.name))
+    return _shown(workspace, command.endpoint_name, command.name)
+
+
+def _shown(workspace: Workspace, endpoint_name: str, name: str) -> OnlineDeployment:
+    deployment = hosting.observe_deployment(workspace, endpoint_name, name)
+    return deployment.replace(numbers=hosting.count(workspace, endpoint_name, name))
 
 
 def get_logs(workspace: Workspace, command: GetOnlineDeploymentLogs) -> LogText:

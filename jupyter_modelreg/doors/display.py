@@ -31,7 +31,7 @@ COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Size", "size_bytes"),
     ),
     "OnlineEndpoint": (("Name", "name"), ("State", "state"), ("Deployments", "deployments"), ("Traffic", "traffic"), ("Tags", "tags")),
-    "OnlineDeployment": (("Name", "name"), ("State", "state"), ("Model", "model")),
+    "OnlineDeployment": (("Name", "name"), ("State", "state"), ("Model", "model"), ("Instances", "instance_count")),
     "Environment": (
         ("Name", "name"),
         ("Version", "version"),
@@ -74,7 +74,13 @@ VARYING_COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "PythonBuild": (("Used", "used_at"),),
     "OnlineEndpoint": (("URL", "scoring_uri"),),
     "AuditRow": (("When", "at"),),
-    "OnlineDeployment": (("Port", "port"),),
+    "OnlineDeployment": (
+        ("A second", "numbers.requests_per_second"),
+        ("Half within", "numbers.p50_ms"),
+        ("Errors", "numbers.errors"),
+        ("Memory", "numbers.memory_bytes"),
+        ("Port", "port"),
+    ),
 }
 
 # What a person learns when there is nothing yet.
@@ -113,6 +119,13 @@ _HIDDEN = {
     "utc_time_created",
 }
 _LABELS = {"size_bytes": "size", "is_archived": "archived", "creation_context": "created", "scoring_uri": "url", "pid": "process"}
+
+
+_NUMBER_TEXTS: dict[str, Callable[[Any], str]] = {
+    "numbers.requests_per_second": lambda value: rate_text(value),
+    "numbers.p50_ms": lambda value: milliseconds_text(value),
+    "numbers.memory_bytes": lambda value: size_text(value),
+}
 
 
 def to_text(answer: Any, output: str = "table", *, empty: str = "") -> str:
@@ -182,6 +195,8 @@ def cell_text(value: Any, key: str) -> str:
         return "✓" if value else "✗"
     if key == "size_bytes":
         return size_text(value)
+    if key in _NUMBER_TEXTS:
+        return _NUMBER_TEXTS[key](value)
     if isinstance(value, float):
         return f"{value:.6g}"
     if key == "creation_context":
@@ -210,18 +225,31 @@ def cell_text(value: Any, key: str) -> str:
 
 def numbers_text(numbers: Any) -> str:
     """Say how a deployment does in one line."""
-    instances = f"{numbers.instances} instance{'' if numbers.instances == 1 else 's'}"
+    latency = [milliseconds_text(value) for value in (numbers.p50_ms, numbers.p95_ms, numbers.p99_ms) if value is not None]
     parts = [
         numbers.state,
-        instances,
-        f"{numbers.requests:,} requests, {numbers.requests_per_second:.3g} a second",
+        f"{numbers.instances} instance{'' if numbers.instances == 1 else 's'}",
+        f"{numbers.requests:,} requests, {rate_text(numbers.requests_per_second)} a second",
         f"{numbers.errors:,} errors" if numbers.errors else "",
-        f"half within {numbers.p50_ms:.3g} ms, 95 % within {numbers.p95_ms:.3g} ms" if numbers.p50_ms is not None else "",
+        f"half within {latency[0]}, 95 % within {latency[1]}, 99 % within {latency[2]}" if len(latency) == 3 else "",
+        f"{numbers.batch_size:.1f} in a call of the model" if (numbers.batch_size or 1) >= 1.05 else "",
         f"{numbers.queue} waiting" if numbers.queue else "",
         f"{numbers.restarts} restarts" if numbers.restarts else "",
         f"{size_text(numbers.memory_bytes)} of memory" if numbers.memory_bytes else "",
     ]
     return escape_control(", ".join(filter(None, parts)))
+
+
+def milliseconds_text(value: float) -> str:
+    """Write a time with two or three digits that count: 0.31 ms, 4.2 ms, 120 ms, 1.2 s."""
+    if value >= 999.5:
+        return f"{value / 1000:.{0 if value >= 9950 else 1}f} s"
+    return f"{value:.{0 if value >= 9.95 else 1 if value >= 0.995 else 2}f} ms"
+
+
+def rate_text(value: float) -> str:
+    """Write how often in a second: 18,500, 120, 4.2, 0.31."""
+    return f"{value:,.0f}" if value >= 9.95 else f"{round(value, 1 if value >= 0.995 else 2):g}"
 
 
 def created_text(context: Any) -> str:
@@ -322,7 +350,7 @@ def _list_table(rows: list[Any], empty: str, is_stable: bool) -> str:
     kind = type(rows[0]).__name__
     if kind in COLUMNS:
         columns = shown_columns(rows, is_stable=is_stable)
-        cells = [[_fitting(cell_text(getattr(row, key), key), key) for _, key in columns] for row in rows]
+        cells = [[_fitting(cell_text(value_at(row, key), key), key) for _, key in columns] for row in rows]
         return _headed([heading for heading, _ in columns], cells)
     if isinstance(rows[0], dict):
         keys = list(dict.fromkeys(key for row in rows for key in row))
@@ -335,8 +363,15 @@ def shown_columns(rows: list[Any], *, is_stable: bool = False) -> list[tuple[str
     kind = type(rows[0]).__name__
     columns = COLUMNS[kind] + (() if is_stable else VARYING_COLUMNS.get(kind, ()))
     return [
-        (heading, key) for heading, key in columns if key in ("is_ok", "is_mended") or any(not is_empty(getattr(row, key)) for row in rows)
+        (heading, key) for heading, key in columns if key in ("is_ok", "is_mended") or any(not is_empty(value_at(row, key)) for row in rows)
     ]
+
+
+def value_at(row: Any, key: str) -> Any:
+    """Return what a column's key names in a record; None behind what is not there."""
+    for name in key.split("."):
+        row = None if row is None else getattr(row, name)
+    return row
 
 
 def _headed(headings: list[str], rows: list[list[str]]) -> str:

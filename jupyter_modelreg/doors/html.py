@@ -41,6 +41,7 @@ from .display import (
     stay_text,
     to_text,
     unmounted_text,
+    value_at,
     verified_text,
 )
 from .plots import MAX_PLOTS, histogram_boxes
@@ -119,11 +120,14 @@ def _list(rows: list[Any]) -> str:
     return f'<table style="margin:0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
 
 
-_NUMBERS = {"size_bytes", "delta"}
+_NUMBERS = {
+    *("size_bytes", "delta", "instance_count"),
+    *("numbers.requests_per_second", "numbers.p50_ms", "numbers.errors", "numbers.memory_bytes"),
+}
 
 
 def _cell(row: Any, key: str) -> str:
-    value = getattr(row, key)
+    value = value_at(row, key)
     if key in _NUMBERS:
         return f"<td{_WHOLE}>{escape(cell_text(value, key))}</td>"
     return f"<td{_LEFT}>{_inside(row, key, value)}</td>"
@@ -247,7 +251,8 @@ def _endpoint(endpoint: Any) -> str:
     facts = [
         ("URL", f"<code>{escape(endpoint.scoring_uri)}</code>" if endpoint.scoring_uri else ""),
         ("Deployments", escape(", ".join(endpoint.deployments or []))),
-        ("Traffic", escape(cell_text(endpoint.traffic, ""))),
+        ("Traffic", "".join(_share(name, percent) for name, percent in endpoint.traffic.items())),
+        ("Copies", "".join(_share(name, percent) for name, percent in endpoint.mirror_traffic.items() if percent)),
         *((name, escape(numbers_text(numbers))) for name, numbers in (endpoint.numbers or {}).items()),
         ("Tags", _chips(endpoint.tags)),
         ("Error", _broken(endpoint.error or "")),
@@ -258,10 +263,18 @@ def _endpoint(endpoint: Any) -> str:
     return _title(endpoint.name, "", _state(endpoint.state)) + _described(endpoint) + _facts(facts) + where
 
 
+def _share(name: str, percent: int) -> str:
+    """Show a share as a length, and in words."""
+    full = "display:inline-block;width:120px;height:7px;margin-right:8px;border-radius:3px;overflow:hidden;background:rgba(128,128,128,.25)"
+    part = f"display:block;width:{percent}%;height:100%;background:rgba(128,128,128,.9)"
+    return f'<div><span style="{full}"><span style="{part}"></span></span>{escape(name)} {percent} %</div>'
+
+
 def _deployment(deployment: Any) -> str:
     facts = [
         ("Endpoint", escape(deployment.endpoint_name or "")),
         ("Model", escape(str(deployment.model or ""))),
+        ("Instances", str(deployment.instance_count) if deployment.instance_count > 1 else ""),
         ("Environment", _broken(environment_text(deployment.environment)) if deployment.environment else ""),
         ("Otherwise here", "".join(f"<div>{_broken(line)}</div>" for line in deployment.notices or [])),
         ("Port", str(deployment.port or "")),

@@ -33,6 +33,8 @@ class DeploymentNumbers(Record):
     requests_per_second: float = 0.0
     p50_ms: float | None = field(default=None, help="Latency that half of the requests stay below, of the slowest instance.")
     p95_ms: float | None = None
+    p99_ms: float | None = None
+    batch_size: float | None = field(default=None, help="Requests in one call of the model, on average.")
     queue: int = field(default=0, help="Requests that are with the model or wait for it.")
     memory_bytes: int | None = field(default=None, help="Proportional set size of all instances: shared pages are counted once.")
 

@@ -9,7 +9,7 @@ import type { ReadonlyJSONObject, ReadonlyPartialJSONObject } from '@lumino/core
 
 import { attempt, CallError } from './call';
 import {
-  askForEndpoint,
+  askForPlace,
   askForModel,
   askForTrust,
   confirm,
@@ -20,7 +20,7 @@ import {
 } from './dialogs';
 import { IReference, loadCode, reference } from './format';
 import { registryIcon } from './icons';
-import type { RegistryModel } from './model';
+import type { IPlace, RegistryModel } from './model';
 import { PANEL_ID } from './tokens';
 
 export const CommandIDs = {
@@ -40,7 +40,8 @@ export const CommandIDs = {
   copyReference: 'modelreg:copy-reference',
   insertCode: 'modelreg:insert-code',
   openEndpoint: 'modelreg:open-endpoint',
-  removeEndpoint: 'modelreg:delete-endpoint'
+  removeEndpoint: 'modelreg:delete-endpoint',
+  removeDeployment: 'modelreg:delete-deployment'
 } as const;
 
 /** The commands that the palette offers. */
@@ -207,6 +208,13 @@ function endpointCommands(context: ICommandContext): ICommand[] {
       args,
       isEnabled: given => Boolean(endpointOf(context, given)),
       execute: given => removeEndpoint(context, endpointOf(context, given) ?? '')
+    },
+    {
+      id: CommandIDs.removeDeployment,
+      label: trans.__('Delete Deployment…'),
+      args: { ...args, deployment: trans.__('Name of the deployment') },
+      isEnabled: given => Boolean(given.deployment && endpointOf(context, given)),
+      execute: given => removeDeployment(context, String(given.deployment))
     }
   ];
 }
@@ -252,20 +260,29 @@ async function register(context: ICommandContext, start: IRegistration): Promise
 /** Deploy to an endpoint; ask which, unless it is named, and ask about files that can run code. */
 async function deploy(context: ICommandContext, model: IReference, named?: string): Promise<void> {
   const { registry, trans } = context;
-  const endpoint = named ?? (await askForEndpoint(trans, model, registry.endpoints));
-  if (endpoint === null) {
+  const place = named ? { endpoint_name: named } : await askWhere(context, model);
+  if (place === null) {
     return;
   }
   showPanel(context);
   await tell(context, trans.__('Deploying failed'), async () => {
-    const error = await attempt(() => registry.deploy(model, endpoint, false));
+    const error = await attempt(() => registry.deploy(model, place, false));
     if (error && error.error !== 'UnsafeModel') {
       throw error;
     }
     if (error && (await askForTrust(trans, await registry.read('model show', model)))) {
-      await registry.deploy(model, endpoint, true);
+      await registry.deploy(model, place, true);
     }
   });
+}
+
+async function askWhere({ registry, trans }: ICommandContext, model: IReference): Promise<IPlace | null> {
+  let flavor: string | undefined;
+  // Without an answer the form only offers less; deploying will say what is wrong.
+  await attempt(async () => {
+    ({ flavor } = await registry.read('model show', model));
+  });
+  return askForPlace(trans, model, flavor, registry.endpoints);
 }
 
 async function removeVersion(context: ICommandContext, { name, version }: IReference): Promise<void> {
@@ -292,6 +309,18 @@ async function removeEndpoint(context: ICommandContext, name: string): Promise<v
   const body = trans.__('Its URL stops answering, and its keys and log are gone. The model stays.');
   if (await confirm(trans, title, body, trans.__('Stop and delete'))) {
     await tell(context, trans.__('Stopping failed'), () => registry.stop(name));
+  }
+}
+
+/** Delete one deployment of the endpoint that is open; what goes wrong is shown there. */
+async function removeDeployment({ registry, trans }: ICommandContext, deployment: string): Promise<void> {
+  const endpoint = registry.openEndpoint;
+  const title = trans.__('Stop and delete deployment %1 of %2?', deployment, endpoint?.name);
+  const body = trans.__(
+    'Its processes end, and its log is gone. The endpoint, its other deployments and the model stay.'
+  );
+  if (endpoint && (await confirm(trans, title, body, trans.__('Delete')))) {
+    await endpoint.removeDeployment(deployment);
   }
 }
 

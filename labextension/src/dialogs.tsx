@@ -7,7 +7,8 @@ import * as React from 'react';
 
 import type { CallError, Command } from './call';
 import { endpointNameFor, IReference, modelNameFor, parseTags } from './format';
-import type { IEndpointRow } from './model';
+import type { IEndpointRow, IPlace } from './model';
+import { IDeployForm, NEW, toPlace } from './place';
 import type { IModel } from './schema';
 import { servedBy } from './views/endpoints';
 import { Failure } from './views/parts';
@@ -35,27 +36,35 @@ class FormBody<T> extends ReactWidget {
   }
 }
 
-/** Ask for the name of the endpoint to deploy to; null when the person turns away. */
-export async function askForEndpoint(
+const CLASS_EXAMPLE = 'nets:Net(4, hidden=8)';
+
+/** Ask where to deploy to, and how; null when the person turns away. */
+export async function askForPlace(
   trans: TranslationBundle,
   model: IReference,
+  flavor: string | undefined,
   endpoints: IEndpointRow[]
-): Promise<string | null> {
-  const title = trans.__('Deploy %1:%2', model.name, model.version);
-  const body = new FormBody(endpointNameFor(model.name), (name, onChange) => (
-    <>
-      <TextField label={trans.__('Endpoint name')} value={name} onChange={onChange} />
-      <p>
-        {endpointHint(
-          trans,
-          endpoints.find(row => row.endpoint.name === name)
-        )}
-      </p>
-    </>
+): Promise<IPlace | null> {
+  const start: IDeployForm = {
+    endpoint: endpointNameFor(model.name),
+    deployment: '',
+    newName: 'green',
+    traffic: 0,
+    modelClass: '',
+    isAccelerated: false
+  };
+  const find = (form: IDeployForm): IEndpointRow | undefined =>
+    endpoints.find(row => row.endpoint.name === form.endpoint.trim());
+  const body = new FormBody(start, (form, onChange) => (
+    <DeployForm trans={trans} form={form} flavor={flavor} row={find(form)} onChange={onChange} />
   ));
-  const buttons = [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: trans.__('Deploy') })];
-  const result = await showDialog({ title, body, buttons, focusNodeSelector: 'input' });
-  return result.button.accept ? (result.value?.trim() ?? '') : null;
+  const result = await showDialog({
+    title: trans.__('Deploy %1:%2', model.name, model.version),
+    body,
+    buttons: [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: trans.__('Deploy') })],
+    focusNodeSelector: 'input'
+  });
+  return result.button.accept && result.value ? toPlace(result.value, find(result.value)) : null;
 }
 
 const MODEL_TYPES = ['custom_model', 'mlflow_model', 'triton_model'];
@@ -151,10 +160,99 @@ export async function showFailure(trans: TranslationBundle, title: string, error
   });
 }
 
-function endpointHint(trans: TranslationBundle, row?: IEndpointRow): string {
-  return row
-    ? trans.__('This endpoint exists. It goes on answering with %1 until the new model is ready.', servedBy(row))
-    : trans.__('A new endpoint: a process on this machine that goes on when JupyterLab stops.');
+interface IDeployFormProps {
+  trans: TranslationBundle;
+  form: IDeployForm;
+  flavor: string | undefined;
+  row: IEndpointRow | undefined;
+  onChange: (form: IDeployForm) => void;
+}
+
+function DeployForm({ trans, form, flavor, row, onChange }: IDeployFormProps): JSX.Element {
+  const change = (part: Partial<IDeployForm>): void => onChange({ ...form, ...part });
+  return (
+    <>
+      <TextField
+        label={trans.__('Endpoint name')}
+        value={form.endpoint}
+        onChange={endpoint => change({ endpoint, deployment: '' })}
+      />
+      {row && <Beside trans={trans} form={form} row={row} onChange={change} />}
+      {flavor === 'torch' && (
+        <TextField
+          label={trans.__('Class whose parameters the model holds')}
+          placeholder={CLASS_EXAMPLE}
+          value={form.modelClass}
+          onChange={modelClass => change({ modelClass })}
+        />
+      )}
+      {flavor === 'sklearn' && (
+        <label className="jp-modelreg-Form-check">
+          <input
+            type="checkbox"
+            checked={form.isAccelerated}
+            onChange={event => change({ isAccelerated: event.target.checked })}
+          />
+          <span>{trans.__('Answer by ONNX, if that answers the same: faster, in less memory')}</span>
+        </label>
+      )}
+      <p>{placeHint(trans, form, row)}</p>
+    </>
+  );
+}
+
+/** For an endpoint that is there: in whose place, or beside them all. */
+function Beside(props: {
+  trans: TranslationBundle;
+  form: IDeployForm;
+  row: IEndpointRow;
+  onChange: (part: Partial<IDeployForm>) => void;
+}): JSX.Element {
+  const { trans, form, row, onChange } = props;
+  const isBeside = form.deployment === NEW;
+  return (
+    <>
+      <label className="jp-modelreg-Form-field">
+        <span>{trans.__('Deployment')}</span>
+        <HTMLSelect
+          value={form.deployment || row.deployment?.name}
+          onChange={event => onChange({ deployment: event.target.value })}
+        >
+          {row.deployments.map(({ name = '' }) => (
+            <option key={name} value={name}>
+              {trans.__('In place of %1 (%2 %)', name, row.endpoint.traffic?.[name] ?? 0)}
+            </option>
+          ))}
+          <option value={NEW}>{trans.__('Beside the others')}</option>
+        </HTMLSelect>
+      </label>
+      {isBeside && (
+        <TextField label={trans.__('Its name')} value={form.newName} onChange={newName => onChange({ newName })} />
+      )}
+      {isBeside && (
+        <label className="jp-modelreg-Form-field">
+          <span>{trans.__('Its share of the traffic in percent')}</span>
+          <input
+            type="number"
+            className="jp-mod-styled"
+            min={0}
+            max={100}
+            value={form.traffic}
+            onChange={event => onChange({ traffic: event.target.valueAsNumber || 0 })}
+          />
+        </label>
+      )}
+    </>
+  );
+}
+
+function placeHint(trans: TranslationBundle, form: IDeployForm, row?: IEndpointRow): string {
+  if (!row) {
+    return trans.__('A new endpoint: a process on this machine that goes on when JupyterLab stops.');
+  }
+  return form.deployment === NEW
+    ? trans.__('The others keep their traffic in proportion. It can be asked by name at once.')
+    : trans.__('This endpoint exists. It goes on answering with %1 until the new model is ready.', servedBy(row));
 }
 
 interface IFieldProps {

@@ -26,6 +26,27 @@ export function formatSize(bytes: number | undefined): string {
   return `${unit && value < 100 ? value.toFixed(1) : Math.round(value)} ${SIZE_UNITS[unit]}`;
 }
 
+/** Write a time so that it has two digits that count, or three: 0.31 ms, 4.2 ms, 120 ms, 1.2 s. */
+export function formatMilliseconds(value: number): string {
+  if (value >= 999.5) {
+    return `${(value / 1000).toFixed(value >= 9950 ? 0 : 1)} s`;
+  }
+  return `${value.toFixed(value >= 9.95 ? 0 : value >= 0.995 ? 1 : 2)} ms`;
+}
+
+/** Write how often in a second: 18,500, 120, 4.2, 0.31. */
+export function formatRate(value: number): string {
+  return value >= 9.95
+    ? Math.round(value).toLocaleString('en-US')
+    : String(Number(value.toFixed(value >= 0.995 ? 1 : 2)));
+}
+
+/** A line for a shell that sends a request to an endpoint. */
+export function curlOf(url: string, key: string, body: string): string {
+  const quoted = `'${body.replace(/'/g, `'\\''`)}'`;
+  return `curl -s -H 'Authorization: Bearer ${key}' -H 'Content-Type: application/json' --data ${quoted} ${url}`;
+}
+
 /** Write how long ago something was, in the page's language. */
 export function formatAge(time: string | undefined): string {
   return time ? Time.formatHuman(time, 'short') : '';

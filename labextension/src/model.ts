@@ -30,6 +30,12 @@ export interface IEndpointRow {
   deployment?: IOnlineDeployment;
 }
 
+/** Where a version is deployed to, and how. */
+export type IPlace = { endpoint_name: string } & Pick<
+  Command<'model deploy'>,
+  'accelerator' | 'deployment_name' | 'model_class' | 'traffic'
+>;
+
 /** What a list of models shows. */
 export interface IModelList {
   models: IModel[];
@@ -104,8 +110,15 @@ export class RegistryModel implements IDisposable, IModelList {
       void this._poll.stop(); // disposing alone would leave its timer
       this._poll.dispose();
       this._search.dispose();
+      this.openVersion?.dispose();
+      this.openEndpoint?.dispose();
       Signal.clearData(this);
     }
+  }
+
+  /** Whether somebody looks. */
+  get isWatched(): boolean {
+    return this._watchers > 0;
   }
 
   /** Say that somebody looks; what happened meanwhile is read at once. */
@@ -173,17 +186,12 @@ export class RegistryModel implements IDisposable, IModelList {
   }
 
   /** Serve a version at an endpoint and open that endpoint. Throws a `CallError`. */
-  async deploy(model: IReference, endpointName: string, trust: boolean): Promise<void> {
+  async deploy(model: IReference, place: IPlace, trust: boolean): Promise<void> {
+    const endpointName = place.endpoint_name;
     this.pending.set(endpointName, `${model.name}:${model.version}`);
     this._changed.emit();
     try {
-      await this.run('model deploy', {
-        name: model.name,
-        version: model.version,
-        endpoint_name: endpointName,
-        trust,
-        no_wait: true
-      });
+      await this.run('model deploy', { name: model.name, version: model.version, ...place, trust, no_wait: true });
       this.showEndpoint(endpointName.toLowerCase());
     } finally {
       this.pending.delete(endpointName);

@@ -19,7 +19,8 @@ import type { RegistryModel } from './model';
 import type { IModel } from './schema';
 import { PANEL_ID } from './tokens';
 import { VersionModel } from './version';
-import { Endpoint, Endpoints } from './views/endpoints';
+import { Endpoint } from './views/endpoint';
+import { Endpoints } from './views/endpoints';
 import { Models } from './views/models';
 import { ServerMessage } from './views/server';
 import { IVersionActions, Version } from './views/version';
@@ -270,6 +271,9 @@ function OpenEndpoint(props: { options: IPanelOptions; endpoint: EndpointModel }
           onBack={() => registry.showEndpoint(null)}
           onCopy={(text, isSecret) => copy({ trans }, text, isSecret)}
           onDelete={name => void commands.execute(CommandIDs.removeEndpoint, { name })}
+          onDeleteDeployment={deployment =>
+            void commands.execute(CommandIDs.removeDeployment, { name: endpoint.name, deployment })
+          }
           onDeployAgain={(model, name) => void commands.execute(CommandIDs.deploy, { ...model, endpoint: name })}
           onOpenModel={({ name, version }) => registry.showVersion(name, version)}
         />

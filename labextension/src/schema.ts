@@ -453,6 +453,9 @@ export interface IDeploymentNumbers {
   /** Latency that half of the requests stay below, of the slowest instance. */
   p50_ms?: number;
   p95_ms?: number;
+  p99_ms?: number;
+  /** Requests in one call of the model, on average. */
+  batch_size?: number;
   /** Requests that are with the model or wait for it. */
   queue?: number;
   /** Proportional set size of all instances: shared pages are counted once. */

@@ -5,7 +5,18 @@ import json
 import pytest
 import yaml
 
-from jupyter_modelreg.doors.display import EMPTY, cell_text, empty_text, escape_control, select, size_text, stable_text, to_text
+from jupyter_modelreg.doors.display import (
+    EMPTY,
+    cell_text,
+    empty_text,
+    escape_control,
+    milliseconds_text,
+    rate_text,
+    select,
+    size_text,
+    stable_text,
+    to_text,
+)
 from jupyter_modelreg.entities import Model, OnlineEndpoint
 from jupyter_modelreg.entities.answers import Comparison, Deleted, Difference, Downloaded, Invocation, LogText
 from jupyter_modelreg.entities.model import ColumnSpec, CreationContext, Scan, Signature
@@ -226,3 +237,16 @@ def test_a_download_of_many_files_names_the_first_of_them() -> None:
     text = to_text(Downloaded(path="out", files=[f"{number}.bin" for number in range(1000)], size_bytes=5), "table")
     assert text.splitlines()[0] == "Wrote 1,000 files, 5 B, to out"
     assert text.splitlines()[-2:] == ["  59.bin", "  … and 940 more"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0.00 ms"), (0.314, "0.31 ms"), (4.04, "4.0 ms"), (9.96, "10 ms"), (123.4, "123 ms"), (999.6, "1.0 s"), (12345, "12 s")],
+)
+def test_a_time_has_two_or_three_digits_and_no_exponent(value: float, text: str) -> None:
+    assert milliseconds_text(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(18512.4, "18,512"), (12.3, "12"), (4.25, "4.2"), (0.314, "0.31"), (2, "2"), (0, "0")])
+def test_a_rate_has_two_digits_and_no_exponent(value: float, text: str) -> None:
+    assert rate_text(value) == text

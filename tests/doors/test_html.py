@@ -14,7 +14,7 @@ from jupyter_modelreg.entities.answers import Check, Comparison, Difference
 from jupyter_modelreg.entities.datastore import Datastore
 from jupyter_modelreg.entities.environment import Environment, PythonBuild, Removed
 from jupyter_modelreg.entities.model import ColumnSpec, Model, Scan, Signature
-from jupyter_modelreg.entities.online import EndpointKeys, OnlineDeployment, OnlineEndpoint
+from jupyter_modelreg.entities.online import DeploymentNumbers, EndpointKeys, OnlineDeployment, OnlineEndpoint
 from jupyter_modelreg.operations import OPERATIONS
 from jupyter_modelreg.records import Record, field_type, fields
 
@@ -184,6 +184,21 @@ def test_states_are_words_beside_their_colour() -> None:
         assert f"var(--jp-{variable}-color1" in html
         assert f"● {state}" in read(html).text
     assert "var(--jp-error-color1" in to_html([Check(part="panel", is_ok=False, advice="pip install it")])
+
+
+def test_shares_are_lengths_with_their_numbers_and_an_empty_mirror_is_none() -> None:
+    html = to_html(OnlineEndpoint(name="e", traffic={"blue": 90, "<b>": 10}, mirror_traffic={"green": 20, "gone": 0}))
+    for text in ("width:90%", "blue 90 %", "width:10%", "&lt;b&gt; 10 %", "Copies", "green 20 %"):
+        assert text in html
+    assert "gone" not in html
+    assert "Copies" not in to_html(OnlineEndpoint(name="e", traffic={"blue": 100}, mirror_traffic={"gone": 0}))
+
+
+def test_deployments_in_a_list_say_how_they_do() -> None:
+    numbers = DeploymentNumbers(state="healthy", requests_per_second=18512.4, p50_ms=0.314, errors=3, memory_bytes=61_000_000)
+    html = to_html([OnlineDeployment(name="blue", instance_count=2, numbers=numbers), OnlineDeployment(name="new")])
+    for text in ("Instances", "18,512", "0.31 ms", "61.0 MB"):
+        assert text in html
 
 
 def test_keys_are_in_no_html() -> None:

@@ -6,7 +6,7 @@ import { VersionModel } from '../version';
 import { Failing, MemoryServer, until } from './server';
 
 const CONFLICT = new Failing(409, { error: 'Conflict', message: 'It is deployed.', detail: '' });
-const made: RegistryModel[] = [];
+const made: { dispose(): void }[] = [];
 
 function open(): { server: MemoryServer; registry: RegistryModel } {
   const server = new MemoryServer();
@@ -29,13 +29,14 @@ async function openVersion(version?: string): Promise<{ server: MemoryServer; sh
 async function openEndpoint(): Promise<{ server: MemoryServer; registry: RegistryModel; endpoint: EndpointModel }> {
   const { server, registry } = open();
   const endpoint = new EndpointModel(registry, 'churn');
+  made.push(endpoint);
   await registry.refresh();
   await until(() => endpoint.request !== '');
   return { server, registry, endpoint };
 }
 
 afterEach(() => {
-  made.splice(0).forEach(registry => registry.dispose());
+  made.splice(0).forEach(item => item.dispose());
 });
 
 test('the latest version stays the one shown when a newer one comes', async () => {
@@ -165,9 +166,15 @@ test('of several deployments the one with most traffic stands for the endpoint',
   expect(registry.endpoints[0].deployments.map(({ name }) => name)).toEqual(['blue', 'green']);
 });
 
+const TWO = [
+  { name: 'blue', model: 'azureml:churn:2' },
+  { name: 'green', model: 'azureml:churn:3' }
+];
+
 test('shares are written one by one and set together', async () => {
   const { server, registry, endpoint } = await openEndpoint();
-  server.answers['online-endpoint/list'] = [{ name: 'churn', state: 'healthy', traffic: { blue: 100 } }];
+  server.answers['online-endpoint/list'] = [{ name: 'churn', state: 'healthy', traffic: { blue: 100, gone: 0 } }];
+  server.answers['online-deployment/list'] = TWO;
   server.answers['online-endpoint/show'] = { name: 'churn', numbers: { blue: { requests: 7 } } };
   await registry.refresh();
   await until(() => endpoint.numbers.blue?.requests === 7);
@@ -181,6 +188,88 @@ test('shares are written one by one and set together', async () => {
   await endpoint.applyShares();
   expect(server.last('online-endpoint/update').command).toEqual({ name: 'churn', traffic: 'blue=90 green=10' });
   expect([endpoint.error, endpoint.shares]).toEqual([null, {}]);
+});
+
+test('a mirror is chosen, set with the traffic, and taken away', async () => {
+  const { server, registry, endpoint } = await openEndpoint();
+  server.answers['online-endpoint/list'] = [{ name: 'churn', traffic: { blue: 100 }, mirror_traffic: { old: 5 } }];
+  server.answers['online-deployment/list'] = TWO;
+  server.answers['online-endpoint/update'] = {};
+  await registry.refresh();
+  expect([endpoint.wantedMirror, endpoint.hasUnset]).toEqual([{ name: 'old', percent: 5 }, false]);
+  endpoint.setMirror('green', 10);
+  expect(endpoint.hasUnset).toBe(true);
+  await endpoint.applyShares();
+  const update = { name: 'churn', traffic: 'blue=100 green=0' };
+  expect(server.last('online-endpoint/update').command).toEqual({ ...update, mirror_traffic: 'old=0 green=10' });
+  endpoint.setMirror('', 0);
+  await endpoint.applyShares();
+  expect(server.last('online-endpoint/update').command).toEqual({ ...update, mirror_traffic: 'old=0' });
+});
+
+test('why something was not done stays while the rest is read on', async () => {
+  const { server, registry, endpoint } = await openEndpoint();
+  server.answers['online-endpoint/show'] = { name: 'churn', numbers: { default: { requests: 1 } } };
+  server.answers['online-deployment/update'] = new Failing(409, { error: 'Conflict', message: 'It starts.' });
+  await endpoint.scale('default', 2);
+  expect(server.last('online-deployment/update').command).toEqual({
+    name: 'default',
+    endpoint_name: 'churn',
+    set: ['instance_count=2']
+  });
+  await registry.refresh();
+  await until(() => endpoint.numbers.default?.requests === 1);
+  expect([endpoint.error?.message, endpoint.readError]).toEqual(['It starts.', null]);
+  server.answers['online-deployment/update'] = {};
+  await endpoint.scale('default', 2);
+  expect(endpoint.error).toBeNull();
+});
+
+test('each deployment has its log, and one that is deleted takes its own along', async () => {
+  const { server, registry, endpoint } = await openEndpoint();
+  server.answers['online-endpoint/list'] = [{ name: 'churn', traffic: { blue: 90, green: 10 } }];
+  server.answers['online-deployment/list'] = TWO;
+  server.answers['online-deployment/get-logs'] = ({ query }: { query: URLSearchParams }) => ({
+    text: `I am ${query.get('name')}`
+  });
+  await registry.refresh();
+  await endpoint.loadLog();
+  expect([endpoint.logOf, endpoint.log]).toEqual(['blue', 'I am blue']);
+  await endpoint.loadLog('green');
+  expect([endpoint.logOf, endpoint.log]).toEqual(['green', 'I am green']);
+  endpoint.setShare('green', 5);
+  server.answers['online-deployment/delete'] = () => {
+    server.answers['online-deployment/list'] = TWO.slice(0, 1);
+    return {};
+  };
+  await endpoint.removeDeployment('green');
+  expect([endpoint.logOf, endpoint.log, endpoint.wantedShares]).toEqual(['blue', null, { blue: 90 }]);
+  expect(server.last('online-deployment/delete').command).toEqual({ name: 'green', endpoint_name: 'churn', yes: true });
+});
+
+test('a line for a shell has the key and the request', async () => {
+  const { server, registry, endpoint } = await openEndpoint();
+  const scoring_uri = 'http://127.0.0.1:8080/score';
+  server.answers['online-endpoint/list'] = [{ name: 'churn', scoring_uri }];
+  server.answers['online-endpoint/get-credentials'] = { primaryKey: 'k1' };
+  await registry.refresh();
+  endpoint.setRequest('{"a": "it\'s"}');
+  const quoted = String.raw`'{"a": "it'\''s"}'`;
+  expect(await endpoint.curl()).toBe(
+    `curl -s -H 'Authorization: Bearer k1' -H 'Content-Type: application/json' --data ${quoted} ${scoring_uri}`
+  );
+  server.answers['online-endpoint/get-credentials'] = new Failing(404, { error: 'NotFound', message: 'It is gone.' });
+  expect([await endpoint.curl(), endpoint.error?.message]).toEqual([null, 'It is gone.']);
+});
+
+test('numbers and an open log are read on while somebody looks', async () => {
+  const { server, registry, endpoint } = await openEndpoint();
+  server.answers['online-endpoint/show'] = { name: 'churn', numbers: {} };
+  const watching = registry.watch();
+  const before = server.count('online-endpoint/show');
+  await endpoint['_poll'].refresh();
+  await until(() => server.count('online-endpoint/show') > before);
+  watching.dispose();
 });
 
 test('a stopped endpoint is started, or says why not', async () => {

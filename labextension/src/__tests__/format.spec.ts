@@ -3,7 +3,9 @@ import { expect, test } from '@jest/globals';
 import {
   endpointNameFor,
   formatJson,
+  formatMilliseconds,
   formatNumber,
+  formatRate,
   formatSize,
   loadCode,
   modelNameFor,
@@ -99,4 +101,26 @@ test('long JSON is broken into lines, rows are not', () => {
   expect(JSON.parse(lines.join('\n'))).toEqual(value);
   expect(lines).toHaveLength(7);
   expect(lines[1]).toBe('  "columns": ["a","b"],');
+});
+
+test.each([
+  [0, '0.00 ms'],
+  [0.314, '0.31 ms'],
+  [4.04, '4.0 ms'],
+  [9.96, '10 ms'],
+  [123.4, '123 ms'],
+  [999.6, '1.0 s'],
+  [12345, '12 s']
+])('%s milliseconds are written as %s', (value, text) => {
+  expect(formatMilliseconds(value)).toBe(text);
+});
+
+test.each([
+  [18512.4, '18,512'],
+  [12.3, '12'],
+  [4.25, '4.3'],
+  [0.314, '0.31'],
+  [2, '2']
+])('%s a second are written as %s', (value, text) => {
+  expect(formatRate(value)).toBe(text);
 });

@@ -127,7 +127,7 @@ test('deploying is shown while it lasts, and opens the endpoint', async () => {
     pending.push([...registry.pending].flat());
     return { name: 'churn' };
   };
-  await registry.deploy({ name: 'churn', version: '3' }, 'churn', false);
+  await registry.deploy({ name: 'churn', version: '3' }, { endpoint_name: 'churn' }, false);
   expect(pending).toEqual([['churn', 'churn:3']]);
   expect(registry.pending.size).toBe(0);
   expect(server.last('model/deploy').command).toEqual({
@@ -143,7 +143,9 @@ test('deploying is shown while it lasts, and opens the endpoint', async () => {
 test('a refused deployment leaves nothing pending and opens nothing', async () => {
   const { server, registry } = open();
   server.answers['model/deploy'] = new Failing(403, { error: 'UnsafeModel', message: 'It runs code.', detail: '' });
-  await expect(registry.deploy({ name: 'churn', version: '3' }, 'churn', false)).rejects.toBeInstanceOf(CallError);
+  await expect(
+    registry.deploy({ name: 'churn', version: '3' }, { endpoint_name: 'churn' }, false)
+  ).rejects.toBeInstanceOf(CallError);
   expect([registry.pending.size, registry.openEndpoint]).toEqual([0, null]);
 });
 
