@@ -186,7 +186,7 @@ def test_what_mlflows_models_take_beside_rows_is_checked_and_given_to_them(tmp_p
     assert invoke({"params": {"power": 10}}) == {"predictions": [10.0, 30.0]}
     assert invoke({"params": {"pover": 10}})["message"] == 'The model takes no param "pover"; it takes power, mode.'
     assert invoke({"params": [1]})["message"] == '"params" must be a mapping of names to values.'
-    with pytest.raises(ValueError, match="power.*Can not safely convert"):  # which the batcher answers with 400
+    with pytest.raises(ValueError, match=r"power.*Can not safely convert"):  # which the batcher answers with 400
         invoke({"params": {"power": "high"}})
     call = azure.Reader(model).read(b'{"input_data": [[1.0]], "params": {"power": 3}}', "application/json")
     assert (call.rows, call.params) == (0, {"power": 3})  # joined with nobody
