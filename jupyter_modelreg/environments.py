@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .entities.environment import PythonBuild, Removed
     from .pythons import Build, PythonEnvironment
     from .pythons.conda import Recipe
+    from .pythons.containers import ContainerPlan, Engine
     from .workspace import Workspace
 
     Notice = Callable[[str], None]
@@ -335,6 +336,67 @@ def ready_environment(
             raise
         notice(f"{what} cannot be made; this kernel's Python is used. {error.message}")
         return kernel
+
+
+def ready_container(
+    workspace: Workspace, environment: str | Environment | None, notice: Notice, *, has_script: bool, mount: str | None = None
+) -> ContainerPlan | None:
+    """Return the container that an environment asks for, its image fetched or built; None where a Python of ours is to be used.
+
+    Parameters
+    ----------
+    mount
+        Where the model's folder shall be seen.
+
+    Raises
+    ------
+    InvalidInput
+        If the image has no name that may be one, or no Python for the scoring script.
+    Unavailable
+        If the image can be neither found nor fetched nor built, or the engine that is asked for does not answer.
+    """
+    from .pythons.containers import ContainerPlan, check_image, check_python, find_engine, find_image
+
+    definition = _definition_of(workspace, environment)
+    if definition is None or workspace.settings.environments == "kernel":
+        return None
+    if definition.image:
+        check_image(definition.image)
+    routes = definition.inference_config
+    if definition.conda_file or not (routes or has_script):  # the packages are all that is asked for
+        return None
+    _check_mount(mount)
+    engine = find_engine(workspace.settings.container_engine, notice)
+    if engine is None:
+        return None
+    name = definition.image or f"build context {str(definition.build and definition.build.path).rpartition('/')[2][:20]}"
+    image = find_image(engine, definition.image) if definition.image else _built_image(workspace, engine, definition)
+    if not routes:
+        check_python(engine, image, name)
+    notice(f"It runs in a container of {name} by {engine.name}.")
+    return ContainerPlan(engine=engine, image=image, name=name, routes=routes, mount=mount)
+
+
+def _check_mount(mount: str | None) -> None:
+    if mount and (not mount.startswith("/") or "," in mount or mount == "/"):
+        raise InvalidInput(f'model_mount_path is "{mount[:100]}"; it must be an absolute path without a comma.', key="model_mount_path")
+
+
+def _definition_of(workspace: Workspace, environment: str | Environment | None) -> Environment | None:
+    """Return the definition of what is no curated environment."""
+    if isinstance(environment, str):
+        return None if _curated(environment) else _registered(workspace, environment)
+    return environment
+
+
+def _built_image(workspace: Workspace, engine: Engine, definition: Environment) -> str:
+    from .pythons.containers import build_image
+    from .references import parse_reference
+
+    assert definition.build
+    tree = workspace.open_tree(parse_reference(str(definition.build.path)))
+    _check_dockerfile(tree, definition.build)
+    return build_image(engine, tree, os.path.normpath(definition.build.dockerfile_path), _folder(workspace))
 
 
 def _announce(recipe: Recipe, what: str, notice: Notice) -> str:
