@@ -346,7 +346,7 @@ def ready_container(
     Parameters
     ----------
     mount
-        Where the model's folder shall be seen.
+        Where the model shall be seen.
 
     Raises
     ------

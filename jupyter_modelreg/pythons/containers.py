@@ -54,7 +54,7 @@ class ContainerPlan(Record):
     image: str = field(help="What the engine knows it by, which never changes.")
     name: str = field(help="What a person knows it by.")
     routes: InferenceConfig | None = field(default=None, help="Of the image's own server; without them ours runs the scoring script.")
-    mount: str | None = field(default=None, help="Where the model's folder is seen; below /var/azureml-app when left out.")
+    mount: str | None = field(default=None, help="Where NAME/VERSION of the model is seen; /var/azureml-app/azureml-models when left out.")
 
 
 # --- engine and image -------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ class Container:
         self._outer = _free_port()
         self._inner = plan.routes.scoring_route.port if plan.routes else self._outer
         self._was_taken = bool(plan.routes) and _is_taken(self._inner)
-        seen_dir = plan.mount or f"{ROOT}/azureml-models/{model.replace(':', '/')}"
+        seen_dir = f"{plan.mount or f'{ROOT}/azureml-models'}/{model.replace(':', '/')}"  # Source: Azure ML, model_mount_path
         mounts = {seen_dir: model_dir}
         given = {**variables, "AZUREML_MODEL_DIR": seen_dir}
         if code:

@@ -177,8 +177,7 @@ def deploy(workspace: Workspace, environment: str, more: str = "", *, script: bo
 
 def ask(workspace: Workspace, body: Any) -> Any:
     Path("body.json").write_text(json.dumps(body))
-    answer = invoke_endpoint(workspace, InvokeOnlineEndpoint(name="boxes", request_file="body.json"))
-    return json.loads(answer) if isinstance(answer, str) else answer
+    return invoke_endpoint(workspace, InvokeOnlineEndpoint(name="boxes", request_file="body.json")).body
 
 
 def eventually(happened: Any, seconds: float = 20) -> None:
@@ -225,7 +224,6 @@ def test_an_image_brings_its_own_server_and_routes(boxed: Workspace) -> None:
     Path("context").mkdir()
     Path("context/server.py").write_text(SERVER % port)
     Path("context/Dockerfile").write_text(f'FROM {PYTHON}\nCOPY server.py /server.py\nENTRYPOINT ["python3", "/server.py"]\n')
-    routes = ", ".join(f"{kind}_route: {{port: {port}, path: /{kind[:5].rstrip('ne')}}}" for kind in ("liveness", "readiness", "scoring"))
     routes = f"liveness_route: {{port: {port}, path: /live}}, readiness_route: {{port: {port}, path: /ready}}, scoring_route: {{port: {port}, path: /own}}"
     environment = f"{{build: {{path: context}}, inference_config: {{{routes}}}}}"
     with socket.create_server(("127.0.0.1", port)), pytest.raises(Unavailable, match=f"Port {port}, on which the image .* is in use"):
