@@ -16,8 +16,8 @@ from contextlib import suppress
 
 from ..entities.environment import InferenceConfig
 from ..errors import InvalidInput, Unavailable
-from ..folders import read_json, write_json
-from ..records import Record, field
+from ..folders import listed, read_json, write_json
+from ..records import Record, field, from_dict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,10 +130,11 @@ def build_image(engine: Engine, tree: Tree, dockerfile: str, folder: str) -> str
     from . import _locked
 
     digest = _digest_of(tree, dockerfile)
-    tag = f"localhost/modelreg-environment:{digest}"
+    tag, place = f"localhost/modelreg-environment:{digest}", os.path.join(folder, f"image-{digest}.json")
     with _locked(folder, f"image-{digest}"), tempfile.TemporaryDirectory(dir=folder, prefix="context-") as context:
         found = _image_id(engine, tag)
         if found:
+            _note_image(engine, tag, found, place)
             return found
         _copy(tree, context)
         built = _run([engine.program, "build", "--tag", tag, "--file", os.path.join(context, dockerfile), context], None)
@@ -141,7 +142,45 @@ def build_image(engine: Engine, tree: Tree, dockerfile: str, folder: str) -> str
     if not found:
         lines = "\n".join(built.stdout.splitlines()[-SHOWN_LINES:])
         raise Unavailable(f"{engine.name} cannot build {dockerfile}: {_last_line(built.stdout)}", detail=lines)
+    _note_image(engine, tag, found, place)
     return found
+
+
+class BuiltImage(Record):
+    """What is noted of an image that was built here; the note's own time is when it was used last."""
+
+    program: str
+    tag: str
+    image: str
+    size_bytes: int = 0
+    made_at: str = ""
+
+
+def list_images(folder: str) -> list[tuple[str, BuiltImage, float]]:
+    """Return what was built, with its digest and when it was used last; no engine is asked."""
+    found = []
+    for name in listed(folder):
+        path = os.path.join(folder, name)
+        if name.startswith("image-") and name.endswith(".json") and (values := read_json(path)):
+            found.append((name.removesuffix(".json"), from_dict(BuiltImage, values), os.stat(path).st_mtime))
+    return found
+
+
+def remove_image(folder: str, digest: str) -> None:
+    """Remove an image that was built, and its note."""
+    path = os.path.join(folder, f"{digest}.json")
+    held = read_json(path)
+    if held:
+        _run([held["program"], "rmi", "--force", held["tag"]], REMOVE_SECONDS)
+        os.unlink(path)
+
+
+def _note_image(engine: Engine, tag: str, image: str, path: str) -> None:
+    said = _run([engine.program, "image", "inspect", "--format", "{{.Size}}", image], ASK_SECONDS).stdout.strip()
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    before = read_json(path)
+    noted = BuiltImage(program=engine.program, tag=tag, image=image, size_bytes=int(said) if said.isdigit() else 0, made_at=now)
+    write_json(path, noted.replace(made_at=before["made_at"] if before else now).to_dict())
 
 
 def check_python(engine: Engine, image: str, name: str) -> None:

@@ -20,20 +20,32 @@ from typing import Any
 
 import pytest
 
+from jupyter_modelreg.commands.environment import CleanEnvironments, ListBuiltEnvironments
 from jupyter_modelreg.commands.model import CreateModel
 from jupyter_modelreg.commands.online import (
     CreateOnlineDeployment,
     CreateOnlineEndpoint,
+    DeleteOnlineDeployment,
     DeleteOnlineEndpoint,
     GetOnlineDeploymentLogs,
     InvokeOnlineEndpoint,
     ShowOnlineDeployment,
+    UpdateOnlineEndpoint,
 )
 from jupyter_modelreg.entities import Environment
-from jupyter_modelreg.environments import ready_container
+from jupyter_modelreg.environments import clean_environments, list_built, ready_container
 from jupyter_modelreg.errors import InvalidInput, ModelRegistryError, Unavailable
 from jupyter_modelreg.models import create_model
-from jupyter_modelreg.online import create_deployment, create_endpoint, delete_endpoint, get_logs, invoke_endpoint, show_deployment
+from jupyter_modelreg.online import (
+    create_deployment,
+    create_endpoint,
+    delete_deployment,
+    delete_endpoint,
+    get_logs,
+    invoke_endpoint,
+    show_deployment,
+    update_endpoint,
+)
 from jupyter_modelreg.workspace import Workspace, open_workspace
 
 PYTHON, BARE = "localhost/modelreg-test-python:1", "localhost/modelreg-test-bare:1"
@@ -217,6 +229,17 @@ def test_a_scoring_script_runs_in_the_image_and_is_replaced_when_anything_of_it_
     assert ask(boxed, 1) == expected
     assert len(containers()) == 1
 
+    pid = show_deployment(boxed, ShowOnlineDeployment(name="blue", endpoint_name="boxes")).pid
+    assert pid
+    supervisor = json.loads(Path(boxed.home, "endpoints/boxes/supervisor.json").read_text())["pid"]
+    for number in (supervisor, pid):  # nobody is left who would remove the container
+        os.kill(number, signal.SIGKILL)
+    assert len(containers()) == 1
+    (third,) = containers()
+    eventually(lambda: answers(boxed))
+    assert third not in containers()
+    assert len(containers()) == 1
+
 
 def test_an_image_brings_its_own_server_and_routes(boxed: Workspace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
@@ -231,10 +254,18 @@ def test_an_image_brings_its_own_server_and_routes(boxed: Workspace) -> None:
     assert containers() == []
     deploy(boxed, environment, "model_mount_path: /opt/mine\n", script=False)
     assert ask(boxed, [1]) == {"path": "/own", "body": "[1]", "place": "/opt/mine/m/1", "text": "weights", "key": None}
+    (built,) = list_built(boxed, ListBuiltEnvironments())
+    assert (built.deployments, built.size_bytes > 10_000_000) == (["boxes/blue"], True)
+    assert clean_environments(boxed, CleanEnvironments(older_than="0d", yes=True)).environments == 0  # it is in use
     with pytest.raises(ModelRegistryError, match="418"):
         ask(boxed, "tea")
     with pytest.raises(ModelRegistryError, match="424"):
         ask(boxed, "fail")
+    update_endpoint(boxed, UpdateOnlineEndpoint(name="boxes", traffic="blue=0"))
+    delete_deployment(boxed, DeleteOnlineDeployment(name="blue", endpoint_name="boxes", yes=True))
+    time.sleep(1.1)
+    assert clean_environments(boxed, CleanEnvironments(older_than="0d", yes=True)).environments == 1
+    assert built.digest.removeprefix("image-") not in podman("images")
 
 
 def test_what_cannot_run_says_so_in_one_line(boxed: Workspace) -> None:
