@@ -74,7 +74,7 @@ def find_engine(wanted: str, notice: Callable[[str], None]) -> Engine | None:
     for name in ENGINES if wanted == "auto" else [wanted] if wanted != "none" else []:
         program = shutil.which(name)
         answer = _run([program, *ENGINES[name]], ASK_SECONDS) if program else None
-        if program and answer and answer.returncode == 0 and (version := answer.stdout.strip()):
+        if program and answer and answer.returncode == 0 and (version := _last_line(answer.stdout)):
             return Engine(program=program, name=f"{name.capitalize()} {version}")
         said.append(f"{name}: {_last_line(answer.stdout) if answer else 'it is not installed'}")
     if wanted not in ("auto", "none"):
@@ -209,7 +209,8 @@ def check_python(engine: Engine, image: str, name: str) -> None:
 
 def _image_id(engine: Engine, image: str) -> str | None:
     found = _run([engine.program, "image", "inspect", "--format", "{{.Id}}", image], ASK_SECONDS)
-    return found.stdout.strip().splitlines()[-1] if found.returncode == 0 else None
+    name = re.search(r"^(?:sha256:)?[0-9a-f]{64}$", found.stdout, re.MULTILINE)  # an engine may warn before or after
+    return name[0] if found.returncode == 0 and name else None
 
 
 def _digest_of(tree: Tree, dockerfile: str) -> str:
@@ -350,7 +351,7 @@ class Container:
         while (found := _run(words, ASK_SECONDS)).returncode:
             self._check_lives()
             time.sleep(LOOK_SECONDS)
-        if found.stdout.strip() != "host":
+        if "host" not in found.stdout.split("\n"):
             return self._outer
         if self._was_taken:
             self.end()
@@ -459,17 +460,22 @@ class Answer:
         return self._body
 
 
-def _events(response: HTTPResponse) -> Iterator[str]:
-    """Yield the texts of server-sent events as they come."""
+def _events(response: HTTPResponse) -> Iterator[Any]:
+    """Yield the texts of server-sent events as they come, and the values of those that our own server calls json."""
+    import json
+
     held: list[str] = []
+    is_json = False
     with response:
         for line in response:
             text = line.decode(errors="replace").rstrip("\r\n")
             if text.startswith("data:"):
                 held.append(text[5:].removeprefix(" "))
+            elif text == "event: json":
+                is_json = True
             elif not text and held:
-                yield "\n".join(held)
-                held = []
+                yield json.loads("\n".join(held)) if is_json else "\n".join(held)
+                held, is_json = [], False
 
 
 # What of ours the image's Python runs; our package comes last, so that what the image has wins.

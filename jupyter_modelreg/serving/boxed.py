@@ -62,8 +62,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.end_headers()
         for item in items:
-            text = item.decode() if isinstance(item, bytes) else item if isinstance(item, str) else json.dumps(item, default=_plain)
-            self.wfile.write("".join(f"data: {line}\n" for line in text.split("\n")).encode() + b"\n")
+            is_text = isinstance(item, (str, bytes))
+            text = item.decode() if isinstance(item, bytes) else str(item) if is_text else json.dumps(item, default=_plain)
+            kind = "" if is_text else "event: json\n"  # told apart again outside
+            lines = "".join(f"data: {line}\n" for line in text.split("\n"))
+            self.wfile.write(f"{kind}{lines}\n".encode())
 
     def _send(self, status: int, body: bytes, kind: str = "application/json", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

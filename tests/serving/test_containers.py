@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import tarfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,16 @@ def ask(workspace: Workspace, body: Any) -> Any:
     return invoke_endpoint(workspace, InvokeOnlineEndpoint(name="boxes", request_file="body.json")).body
 
 
+def ask_raw(workspace: Workspace, body: Any) -> str:
+    keys = json.loads(Path(workspace.home, "endpoints/boxes/keys.json").read_text())
+    port = json.loads(Path(workspace.home, "endpoints/boxes/endpoint.json").read_text())["port"]
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/score", json.dumps(body).encode(), {"authorization": f"Bearer {keys['primary']}"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
 def eventually(happened: Any, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
@@ -214,6 +225,7 @@ def test_a_scoring_script_runs_in_the_image_and_is_replaced_when_anything_of_it_
     assert ask(boxed, 1) == expected
     with pytest.raises(ModelRegistryError, match="424"):
         ask(boxed, "fail")
+    assert ask_raw(boxed, "many") == '{"a":1}\ntwo\nlines'
     log = get_logs(boxed, GetOnlineDeploymentLogs(name="blue", endpoint_name="boxes", lines=200))
     assert "init in /usr/bin/python3" in str(log)
     assert "ValueError: as asked" in str(log)
