@@ -471,6 +471,8 @@ def _events(response: HTTPResponse) -> Iterator[Any]:
             text = line.decode(errors="replace").rstrip("\r\n")
             if text.startswith("data:"):
                 held.append(text[5:].removeprefix(" "))
+            elif text == "event: failed":
+                raise RuntimeError("The scoring script failed while it streamed; its container printed why.")
             elif text == "event: json":
                 is_json = True
             elif not text and held:

@@ -61,6 +61,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.end_headers()
+        try:
+            self._write_all(items)
+        except Exception:
+            traceback.print_exc()
+            self.wfile.write(b"event: failed\n\n")
+
+    def _write_all(self, items: Iterable[Any]) -> None:
         for item in items:
             is_text = isinstance(item, (str, bytes))
             text = item.decode() if isinstance(item, bytes) else str(item) if is_text else json.dumps(item, default=_plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import os
@@ -61,6 +62,8 @@ def run(raw_data):
         raise ValueError("as asked")
     if raw_data == '"many"':
         return iter([{"a": 1}, "two\\nlines"])
+    if raw_data == '"broken"':
+        return (1 / (2 - number) for number in range(3))
     try:
         open(os.path.join(os.environ["AZUREML_MODEL_DIR"], "new"), "w")
         can_write = True
@@ -226,6 +229,8 @@ def test_a_scoring_script_runs_in_the_image_and_is_replaced_when_anything_of_it_
     with pytest.raises(ModelRegistryError, match="424"):
         ask(boxed, "fail")
     assert ask_raw(boxed, "many") == '{"a":1}\ntwo\nlines'
+    with pytest.raises(http.client.IncompleteRead):
+        ask_raw(boxed, "broken")
     log = get_logs(boxed, GetOnlineDeploymentLogs(name="blue", endpoint_name="boxes", lines=200))
     assert "init in /usr/bin/python3" in str(log)
     assert "ValueError: as asked" in str(log)
