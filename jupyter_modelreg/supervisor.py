@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from .errors import Unavailable
 from .folders import listed, read_json, write_json
+from .pythons.containers import remove_container
 from .records import Record, field, from_dict
 
 TYPE_CHECKING = False
@@ -737,6 +738,7 @@ class Instance:
             await asyncio.to_thread(stop_process, self.identity, grace_seconds=grace_seconds)
         if self._link:
             self._link.close()
+        await asyncio.to_thread(remove_container, self.folder)
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def _last_words(self) -> Fault:
@@ -776,6 +778,7 @@ def _living(run: str) -> list[Instance]:
             continue
         if identity:
             stop_process(identity, grace_seconds=0)
+        remove_container(folder)
         shutil.rmtree(folder, ignore_errors=True)
     return found
 
