@@ -30,7 +30,7 @@ from .measure import Row, at_most_bytes, at_most_times, medians, not_here, over_
 from .serving_peers import PEERS, PROTOTYPE, ROW, ROWS, Peer, Question, Recipe, tensor_peers
 
 IS_QUICK = "--quick" in sys.argv
-ROUNDS, WRK_SECONDS, START_ROUNDS, ROLLOUTS = (2, 1, 1, 3) if IS_QUICK else (5, 2, 3, 100)
+ROUNDS, WRK_SECONDS, START_ROUNDS, ROLLOUTS = (2, 1, 1, 3) if IS_QUICK else (4, 2, 3, 100)
 MAX_BYTES = 110_000_000
 MAX_HOP_SECONDS = 0.0002
 MAX_START = 1.3  # times the import
