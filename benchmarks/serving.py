@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .measure import Row, at_most_bytes, at_most_times, medians, not_here, over_peer, without_limit
-from .serving_peers import PEERS, PROTOTYPE, ROW, ROWS, Peer, Question, Recipe, tensor_peers
+from .serving_peers import PEERS, PROTOTYPE, PROTOTYPE_ONNX, ROW, ROWS, Peer, Question, Recipe, tensor_peers
 
 IS_QUICK = "--quick" in sys.argv
 ROUNDS, WRK_SECONDS, START_ROUNDS, ROLLOUTS = (2, 1, 1, 3) if IS_QUICK else (4, 2, 3, 100)
@@ -60,7 +60,8 @@ class Workload:
     clients: int = 64
     sample: Any = None
     deployment: dict[str, Any] = field(default_factory=dict)  # what it says besides its model
-    is_whole: bool = False  # whether start, memory, faults and shares are measured too
+    is_weighed: bool = False  # whether its memory is measured too
+    is_whole: bool = False  # whether start, faults and shares are measured too
 
 
 def _logistic() -> Any:
@@ -101,9 +102,13 @@ WORKLOADS = {
         model=_logistic,
         at_many={PROTOTYPE: 1 / 0.6, "Triton": None, "PyTriton": None, **dict.fromkeys(_PYTHON, 0.1)},
         at_one={PROTOTYPE: None, "Triton": None, **dict.fromkeys(_PYTHON, 0.5)},
+        is_weighed=True,
         is_whole=True,
     ),
     "forest": Workload(model=_forest, at_many={"Triton": 1, PROTOTYPE: None, "PyTriton": 1, "MLServer": 1, "MLflow": 1}),
+    "forest as ONNX": Workload(
+        model=_forest, at_many={PROTOTYPE_ONNX: 2, "Triton": None}, deployment={"accelerator": "onnx"}, is_weighed=True
+    ),
     "1 MB tensor": Workload(
         model=_mean,
         at_many={"Triton": 1},
@@ -138,19 +143,24 @@ def _rows_of(kind: str, workload: Workload, scratch: Path) -> Iterator[Row]:
             yield _as_rate(_against(f"{kind}, {clients}: requests", own.seconds, name, theirs, "seconds", times))
         for name in workload.at_many:
             yield _as_micro(_against(f"{kind}, {clients}: CPU a request", own.cpu, name, theirs, "cpu", None))
+        if workload.is_weighed:
+            yield from _memory_rows(kind, ours, peers)
         if workload.is_whole:
             yield from _whole_rows(kind, workload, ours, peers)
             yield from _start_rows(kind, workload, model, ours, peers, scratch)
+
+
+def _memory_rows(kind: str, ours: Ours, peers: dict[str, Peer]) -> Iterator[Row]:
+    size = _pss(ours)
+    yield at_most_bytes(f"{kind}: memory of the instance", size, "the limit", MAX_BYTES, MAX_BYTES)
+    for name, peer in peers.items():
+        yield Row(**{**vars(without_limit(f"{kind}: memory", size, name, _pss(peer))), "say": lambda count: f"{count / 1e6:.1f} MB"})
 
 
 def _whole_rows(kind: str, workload: Workload, ours: Ours, peers: dict[str, Peer]) -> Iterator[Row]:
     own, theirs = _loads(ours, {name: peers[name] for name in workload.at_one if name in peers}, 1)
     for name, times in workload.at_one.items():
         yield _against(f"{kind}, one client: p50", own.wait, name, theirs, "wait", times)
-    size = _pss(ours)
-    yield at_most_bytes(f"{kind}: memory of the instance", size, "the limit", MAX_BYTES, MAX_BYTES)
-    for name, peer in peers.items():
-        yield Row(**{**vars(without_limit(f"{kind}: memory", size, name, _pss(peer))), "say": lambda count: f"{count / 1e6:.1f} MB"})
     yield _lost("innocent requests failed by malformed ones", *_poison(ours))
     whole, split = medians(ROUNDS, lambda: _load(ours, 1).wait, lambda: ours.split(lambda: _load(ours, 1).wait))
     yield over_peer("p50 with half of the traffic elsewhere", split, "all of it on one", whole, MAX_HOP_SECONDS)

@@ -28,6 +28,7 @@ START_SECONDS = 60
 STOP_SECONDS = 10
 LOOK_SECONDS = 0.005
 PROTOTYPE = "prototype with uvloop"
+PROTOTYPE_ONNX = "prototype with ONNX"
 
 # What a model costs with asyncio and httptools alone: no key, no signature, no limits, no timeouts, one route.
 _PROTOTYPE = """
@@ -101,6 +102,23 @@ BATCHER = Batcher()
 async def main():
     await (await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", int(sys.argv[1]), backlog=1024)).serve_forever()
 uvloop.run(main())
+"""
+_PREDICT = 'predict = joblib.load("model.joblib").predict'
+assert _PREDICT in _PROTOTYPE
+_PREDICT_ONNX = """
+import onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession("model.onnx", options)
+predict = lambda rows: session.run(["label"], {"x": rows.astype("f4")})[0]
+"""
+_TO_ONNX = """
+import joblib
+from skl2onnx import convert_sklearn
+from skl2onnx.common.data_types import FloatTensorType
+model = joblib.load("model.joblib")
+converted = convert_sklearn(model, initial_types=[("x", FloatTensorType([None, 4]))], options={id(model): {"zipmap": False}})
+open("model.onnx", "wb").write(converted.SerializeToString())
 """
 LITSERVE = """
 import sys, joblib, litserve, numpy
@@ -418,6 +436,15 @@ PEERS = {
     recipe.name: recipe
     for recipe in (
         _peer(PROTOTYPE, "prototype", {"server.py": _PROTOTYPE}, "python server.py PORT", "/", V2),
+        _peer(
+            PROTOTYPE_ONNX,
+            "prototype",
+            {"server.py": _PROTOTYPE.replace(_PREDICT, _PREDICT_ONNX), "convert.py": _TO_ONNX},
+            "python server.py PORT",
+            "/",
+            V2,
+            "python convert.py",
+        ),
         _triton("Triton", TRITON_MODEL, TRITON_CONFIG, V2),
         _peer("PyTriton", "triton", {"server.py": PYTRITON}, "python server.py PORT PORT2 PORT3", _INFER, V2),
         _peer("LitServe", "litserve", {"server.py": LITSERVE}, "python server.py PORT", "/score", ROWS),
