@@ -17,6 +17,8 @@ from pathlib import Path
 from jupyter_modelreg.catalog import open_catalog
 from jupyter_modelreg.catalog.sqlite import LAYOUT
 
+from ..archives import unpack
+
 RELEASE = Path(__file__).parent / "registries" / "0.1.0.tar.gz"
 VERSIONS = [("churn", "1"), ("churn", "2"), ("churn", "3"), ("folder", "final"), ("gone", "1"), ("gone", "2"), ("old", "1")]
 _OPENS = """
@@ -63,7 +65,7 @@ def kill_migrations(folder: Path, kills: int, *, seed: int = 0) -> Outcome:
 def _fresh(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     with tarfile.open(RELEASE) as archive:
-        archive.extractall(folder, filter="data")
+        unpack(archive, folder)
     return folder / "catalog.sqlite"
 
 

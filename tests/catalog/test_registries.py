@@ -16,6 +16,7 @@ from jupyter_modelreg.commands.model import CompareModels, CreateModel, Download
 from jupyter_modelreg.entities import Environment
 from jupyter_modelreg.workspace import Workspace
 
+from ..archives import unpack
 from .migrations import kill_migrations
 
 RELEASES = sorted((Path(__file__).parent / "registries").glob("*.tar.gz"), key=lambda path: path.name)
@@ -25,7 +26,7 @@ RELEASES = sorted((Path(__file__).parent / "registries").glob("*.tar.gz"), key=l
 def old(request: pytest.FixtureRequest, home: Path) -> Path:
     """Put a released version's registry where this test's home is."""
     with tarfile.open(request.param) as archive:
-        archive.extractall(home, filter="data")
+        unpack(archive, home)
     return home
 
 
@@ -72,7 +73,7 @@ def test_its_models_load_and_it_goes_on(old: Path, workspace: Workspace, tmp_pat
 
 def test_a_record_of_changes_stays_whole_from_layout_2_on(home: Path, workspace: Workspace) -> None:
     with tarfile.open(RELEASES[-1]) as archive:
-        archive.extractall(home, filter="data")
+        unpack(archive, home)
     assert [(row.number, row.action, row.subject) for row in workspace.catalog.audit()] == [
         (16, "restore", "churn:2"),
         (15, "archive", "churn:2"),

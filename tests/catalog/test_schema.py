@@ -20,6 +20,7 @@ from jupyter_modelreg.catalog.sqlite import LAYOUT
 from jupyter_modelreg.entities.model import Model
 from jupyter_modelreg.errors import Corrupted, Refused, Unavailable
 
+from ..archives import unpack
 from .conftest import create
 
 ADDS_A_COLUMN = "ALTER TABLE version ADD COLUMN colour TEXT;\nUPDATE version SET colour = 'blue'"
@@ -238,7 +239,7 @@ def test_who_insists_writes_on_a_network_without_a_log(path: Path, on_a_network:
 
 def test_an_older_catalog_that_may_not_be_written_says_what_to_do(path: Path, on_a_network: None) -> None:
     with tarfile.open(Path(__file__).parent / "registries" / "0.1.0.tar.gz") as archive:
-        archive.extractall(path.parent, filter="data")
+        unpack(archive, path.parent)
     with pytest.raises(Unavailable, match="is of an older version of jupyter-modelreg; open it once where it may be written"):
         open_catalog(str(path)).get_version("churn")
 
