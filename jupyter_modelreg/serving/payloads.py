@@ -201,7 +201,7 @@ def to_input(rows: Rows, wants: str, signature: Signature | None) -> Any:
     """
     specs = signature.inputs if signature else []
     is_table = bool(specs) and all(spec.shape is None for spec in specs)
-    if wants == "tensors" and not (is_table and rows.named is None):
+    if wants == "tensors" and not is_table:
         return _to_tensors(rows, specs)
     if rows.named is not None:
         if not is_table and wants == "array" and len(rows.named) == 1:
