@@ -80,7 +80,7 @@ def convert(command: list[str], variables: dict[str, str], wanted: Wanted) -> Re
     InvalidInput
         If it is no scikit-learn model, cannot be converted, or answers otherwise than the original; the message says which.
     Unavailable
-        If the process ends without a word; its last lines are in ``detail``.
+        If the process cannot be started, takes too long, or ends without a word; then its last lines are in ``detail``.
     """
     import subprocess
 
@@ -89,9 +89,12 @@ def convert(command: list[str], variables: dict[str, str], wanted: Wanted) -> Re
         ended = subprocess.run(
             command, input=json.dumps(wanted.to_dict()), env=variables, capture_output=True, text=True, timeout=SECONDS, check=False
         )
-        return read_report(wanted.folder)
     except subprocess.TimeoutExpired:
         raise Unavailable(f"The conversion to ONNX took longer than {SECONDS} seconds; deploy without --accelerator.") from None
+    except OSError as error:
+        raise Unavailable(f"The conversion to ONNX cannot be started: {error}; deploy without --accelerator.") from None
+    try:
+        return read_report(wanted.folder)
     except FileNotFoundError:
         detail = ended.stderr[-4000:]
         raise Unavailable("The conversion to ONNX ended without a word; deploy without --accelerator.", detail=detail) from None
@@ -123,9 +126,12 @@ class AcceleratedPredictor:
     is_batchable = True
 
     def __init__(self, folder: str) -> None:
+        import numpy as np
+
         self._report = report = read_report(folder)
         self._session = open_session(os.path.join(folder, FILE), threads=1)  # a call takes microseconds; a second thread costs more
         self._inputs = [(item.name, _DTYPES[item.type]) for item in self._session.get_inputs()]
+        self._largest = np.finfo(report.limit).max  # numpy's own number, beside which float32 is widened
         self._output = [self._session.get_outputs()[0].name]
         self.wants = "tensors" if report.by_column else "array"
         named = report.columns and not report.by_column  # by column there is always the model's own
@@ -174,7 +180,7 @@ class AcceleratedPredictor:
     def _is_finite(self, values: Any) -> bool:
         import numpy as np
 
-        return bool((np.abs(values) <= np.finfo(self._report.limit).max).all())
+        return bool((np.abs(values) <= self._largest).all())
 
     def _check(self, column: Any, place: int) -> None:
         import numpy as np
@@ -223,33 +229,36 @@ def _converted(wanted: Wanted) -> Report:
     original = _Original(estimator, table)
     rows = table.settled(_rows(estimator, table.numbered(wanted.example)))
     unknown = {name: table.with_unknown(rows[:3], name) for name in table.texts}
-    refused = {name for name, asked in unknown.items() if original.ask_if_it_may(asked) is None}
-    expected = original.ask(rows)
+    refused = [name for name, asked in unknown.items() if original.ask_if_it_may(asked) is None]
     rows = _joined([rows, *_edges(estimator, original, table, rows), *(asked for name, asked in unknown.items() if name not in refused)])
-    expected, best = original.ask(rows), Report()
-    graph = b""
-    for form in table.forms(estimator):
-        try:
-            made = _graph(estimator, table, form)
-            report = _compared(expected, _run(made, table.feeds(rows, form)), table.columns)
-        except InvalidInput as error:
-            best = best if best.error or best.rows else Report(error=error.message)
-            continue
-        if not graph:
-            best = report
-        if report.error:
-            continue
-        if not graph or report.ties + report.apart < best.ties + best.apart:
-            graph, best, best_form = made, report, form
-        if not (best.ties or best.apart):
-            break
-    if not graph:
-        return best
+    report, graph, form = _best(estimator, table, rows, original.ask(rows))
+    if form is None:
+        return report
     with open(os.path.join(wanted.folder, FILE), "wb") as stream:
         stream.write(graph)
     known = {name: table.texts[name] for name in refused}
-    best = best.replace(by_column=best_form.by_column, known=known, dtype=original.dtype, limit=original.limit(rows))
-    return _with_holes(best, original, graph, best_form, rows)
+    report = report.replace(by_column=form.by_column, known=known, dtype=original.dtype, limit=original.limit(rows))
+    return _with_holes(report, original, graph, form, rows)
+
+
+def _best(estimator: Any, table: Table, rows: Any, expected: list[Any]) -> tuple[Report, bytes, Form | None]:
+    """Return the first graph that answers as expected throughout, else the one with the fewest ties; without any, why."""
+    found: list[tuple[Report, bytes, Form]] = []
+    failed = Report()
+    for form in table.forms(estimator):
+        try:
+            graph = _graph(estimator, table, form)
+            report = _compared(expected, _run(graph, table.feeds(rows, form)), table.columns)
+        except InvalidInput as error:
+            failed = failed if failed.error else Report(error=error.message)
+            continue
+        if report.error:
+            failed = report
+            continue
+        found.append((report, graph, form))
+        if not report.ties + report.apart:
+            break
+    return min(found, key=lambda item: item[0].ties + item[0].apart) if found else (failed, b"", None)
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -426,7 +435,8 @@ class _Original:
         try:
             answers = [np.asarray(self._estimator.predict(framed))]
         except (ValueError, TypeError) as error:
-            raise InvalidInput(f"it takes more than plain numbers ({layout.in_a_line(error)}).") from None
+            hint = "" if self.table.specs else " Register it with a sample, so that the types of its columns are known."
+            raise InvalidInput(f"it takes more than plain numbers ({layout.in_a_line(error)}).{hint}") from None
         kind, has_odds = answers[0].dtype.kind, hasattr(self._estimator, "predict_proba")
         if kind not in "iufUO" or answers[0].ndim > 2:
             raise InvalidInput(f"it answers {answers[0].dtype}, which ONNX has not.")

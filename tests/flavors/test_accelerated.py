@@ -243,6 +243,14 @@ def test_a_gap_is_answered_in_the_column_that_may_have_one_and_refused_in_the_ot
         predict(tensors(rows[:5].assign(b=np.nan)))
 
 
+def test_an_infinite_float32_is_refused_too(tmp_path: Path) -> None:
+    rows = PEOPLE.astype({NUMBERS[1]: "float32"})
+    predict, _ = converted(tmp_path, by_column(OneHotEncoder(), LogisticRegression()).fit(rows, SAVED), sample=rows)
+    assert predict(tensors(rows[:3])).tolist() == predict(tensors(rows))[:3].tolist()
+    with pytest.raises(InvalidInput, match="Input X contains infinity"):
+        predict(tensors(rows[:3].assign(**{NUMBERS[1]: np.float32(np.inf)}).astype({NUMBERS[1]: "float32"})))
+
+
 def test_a_signature_in_another_order_than_the_model_was_fitted_on_is_refused(tmp_path: Path) -> None:
     model = LogisticRegression(max_iter=1000).fit(NAMED, Y)
     with pytest.raises(InvalidInput, match=r"its signature names petal width \(cm\), .*; it was fitted on sepal length"):
@@ -284,6 +292,18 @@ def test_a_process_that_ends_without_a_word_is_told_with_its_last_ones(tmp_path:
     with pytest.raises(Unavailable, match="ended without a word") as caught:
         convert([sys.executable, "-c", "import os; os.write(2, b'killed by rain'); os._exit(9)"], dict(os.environ), wanted)
     assert caught.value.detail == "killed by rain"
+
+
+def test_a_python_that_is_gone_is_told(tmp_path: Path) -> None:
+    wanted = Wanted(path="x", flavor="sklearn", folder=str(tmp_path / "onnx"))
+    with pytest.raises(Unavailable, match=r"The conversion to ONNX cannot be started: .*gone"):
+        convert([str(tmp_path / "gone")], dict(os.environ), wanted)
+
+
+def test_columns_of_text_without_a_sample_are_told_what_is_lacking(tmp_path: Path) -> None:
+    model = by_column(OneHotEncoder(), LogisticRegression()).fit(PEOPLE, SAVED)
+    with pytest.raises(InvalidInput, match="Register it with a sample, so that the types of its columns are known"):
+        converted(tmp_path, model)
 
 
 @pytest.mark.parametrize(
