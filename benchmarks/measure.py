@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
@@ -26,11 +27,12 @@ class Row:
     limit: str
     is_ok: bool
     say: Callable[[float], str] = lambda seconds: _say_seconds(seconds)
+    is_here: bool = True
 
 
 def at_most_times(what: str, ours: float, peer_name: str, peer: float, times: float) -> Row:
     """Make a row that holds when ours takes at most `times` the peer's time."""
-    return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit=f"≤ {times:g}×", is_ok=ours <= times * peer)
+    return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit=f"≤ {times:.3g}×", is_ok=ours <= times * peer)
 
 
 def at_least_faster(what: str, ours: float, peer_name: str, peer: float, times: float) -> Row:
@@ -52,6 +54,11 @@ def at_most_bytes(what: str, ours: float, peer_name: str, peer: float, limit: fl
     """Make a row that holds when ours takes at most `limit` bytes."""
     is_ok = ours <= limit
     return Row(what=what, ours=ours, peer_name=peer_name, peer=peer, limit=f"≤ {_say_bytes(limit)}", is_ok=is_ok, say=_say_bytes)
+
+
+def not_here(what: str, ours: float, peer_name: str, limit: str) -> Row:
+    """Make a row whose peer could not be measured: nobody knows whether it holds, so it does not."""
+    return Row(what=what, ours=ours, peer_name=peer_name, peer=math.nan, limit=limit, is_ok=False, is_here=False)
 
 
 def without_limit(what: str, ours: float, peer_name: str, peer: float) -> Row:
@@ -96,6 +103,8 @@ def run(*words: str | Path, environment: dict[str, str]) -> None:
 
 def show(row: Row) -> str:
     """Return a row as one line of the table; see :data:`HEADING`."""
+    if not row.is_here:
+        return _LINE.format(row.what, row.say(row.ours), "-", row.peer_name, "-", row.limit, "not here")
     ratio = row.ours / row.peer
     said = f"{ratio:.2f}×" if ratio >= 0.1 else f"1/{1 / ratio:.0f}" if ratio else "0"
     return _LINE.format(row.what, row.say(row.ours), row.say(row.peer), row.peer_name, said, row.limit, _verdict(row))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .entities.environment import PythonBuild, Removed
     from .pythons import Build, PythonEnvironment
     from .pythons.conda import Recipe
+    from .pythons.containers import BuiltImage, ContainerPlan, Engine
     from .workspace import Workspace
 
     Notice = Callable[[str], None]
@@ -337,6 +338,67 @@ def ready_environment(
         return kernel
 
 
+def ready_container(
+    workspace: Workspace, environment: str | Environment | None, notice: Notice, *, has_script: bool, mount: str | None = None
+) -> ContainerPlan | None:
+    """Return the container that an environment asks for, its image fetched or built; None where a Python of ours is to be used.
+
+    Parameters
+    ----------
+    mount
+        Where the model shall be seen.
+
+    Raises
+    ------
+    InvalidInput
+        If the image has no name that may be one, or no Python for the scoring script.
+    Unavailable
+        If the image can be neither found nor fetched nor built, or the engine that is asked for does not answer.
+    """
+    from .pythons.containers import ContainerPlan, check_image, check_python, find_engine, find_image
+
+    definition = _definition_of(workspace, environment)
+    if definition is None or workspace.settings.environments == "kernel":
+        return None
+    if definition.image:
+        check_image(definition.image)
+    routes = definition.inference_config
+    if definition.conda_file or not (routes or has_script):  # the packages are all that is asked for
+        return None
+    _check_mount(mount)
+    engine = find_engine(workspace.settings.container_engine, notice)
+    if engine is None:
+        return None
+    name = definition.image or f"build context {str(definition.build and definition.build.path).rpartition('/')[2][:20]}"
+    image = find_image(engine, definition.image) if definition.image else _built_image(workspace, engine, definition)
+    if not routes:
+        check_python(engine, image, name)
+    notice(f"It runs in a container of {name} by {engine.name}.")
+    return ContainerPlan(engine=engine, image=image, name=name, routes=routes, mount=mount)
+
+
+def _check_mount(mount: str | None) -> None:
+    if mount and (not mount.startswith("/") or "," in mount or mount == "/"):
+        raise InvalidInput(f'model_mount_path is "{mount[:100]}"; it must be an absolute path without a comma.', key="model_mount_path")
+
+
+def _definition_of(workspace: Workspace, environment: str | Environment | None) -> Environment | None:
+    """Return the definition of what is no curated environment."""
+    if isinstance(environment, str):
+        return None if _curated(environment) else _registered(workspace, environment)
+    return environment
+
+
+def _built_image(workspace: Workspace, engine: Engine, definition: Environment) -> str:
+    from .pythons.containers import build_image
+    from .references import parse_reference
+
+    assert definition.build
+    tree = workspace.open_tree(parse_reference(str(definition.build.path)))
+    _check_dockerfile(tree, definition.build)
+    return build_image(engine, tree, os.path.normpath(definition.build.dockerfile_path), _folder(workspace))
+
+
 def _announce(recipe: Recipe, what: str, notice: Notice) -> str:
     """Say what is otherwise, and return the Python's minor version."""
     from .pythons import choose_python, fits
@@ -433,12 +495,25 @@ def build_environment(workspace: Workspace, command: BuildEnvironment) -> Python
     from .pythons import digest_of, make_python
 
     given = command.name if _curated(command.name) else f"azureml:{(found := find_environment(workspace, command)).name}:{found.version}"
+    container = ready_container(workspace, given, lambda _: None, has_script=True)
+    if container:
+        return _image_build(workspace, given, container)
     recipe, conda, _ = _recipe_of(workspace, given)
     if not (recipe.requirements or recipe.foreign or recipe.python):
         raise NotFound(f"{given} says nothing of packages, so there is nothing to make; a deployment runs in this kernel's Python.")
     make_python(_folder(workspace), recipe, conda)
     digest = digest_of(recipe, conda)
     return next(item for item in _builds(workspace) if item.digest == digest)
+
+
+def _image_build(workspace: Workspace, given: str, container: ContainerPlan) -> PythonBuild:
+    """Return the image that was built, or one that others made."""
+    from .entities.environment import PythonBuild
+
+    found = next((item for item in _builds(workspace) if item.path == container.image), None)
+    return found or PythonBuild(
+        digest=container.image, environments=[given.removeprefix("azureml:")], python="of the image", path=container.image
+    )
 
 
 def list_built(workspace: Workspace, command: ListBuiltEnvironments) -> list[PythonBuild]:
@@ -467,10 +542,14 @@ def clean_environments(workspace: Workspace, command: CleanEnvironments) -> Remo
     """
     from .entities.environment import Removed
     from .pythons import remove_build
+    from .pythons.containers import remove_image
 
     items = _unused(workspace, command.older_than)
     for item in items if not command.dry_run else []:
-        remove_build(_folder(workspace), item.digest)
+        if item.digest.startswith("image-"):
+            remove_image(_folder(workspace), item.digest)
+        else:
+            remove_build(_folder(workspace), item.digest)
     return Removed(environments=len(items), size_bytes=sum(item.size_bytes for item in items), is_dry_run=command.dry_run)
 
 
@@ -488,11 +567,30 @@ def _unused(workspace: Workspace, older_than: str) -> list[PythonBuild]:
 
 def _builds(workspace: Workspace) -> list[PythonBuild]:
     from .pythons import list_builds
+    from .pythons.containers import list_images
 
     folder = _folder(workspace)
-    found = list_builds(folder)
-    names, users = _names_by_digest(workspace) if found else {}, _users(workspace) if found else {}
-    return [_described(folder, build, used, names, users) for build, used in found]
+    found, images = list_builds(folder), list_images(folder)
+    names, users = _names_by_digest(workspace) if found else {}, _users(workspace) if found or images else {}
+    made = [_described(folder, build, used, names, users) for build, used in found]
+    made += [_described_image(digest, image, used, users) for digest, image, used in images]
+    return sorted(made, key=lambda item: str(item.used_at), reverse=True) if images else made
+
+
+def _described_image(digest: str, image: BuiltImage, used: float, users: dict[str, list[str]]) -> PythonBuild:
+    from time import gmtime, strftime
+
+    from .entities.environment import PythonBuild
+
+    return PythonBuild(
+        digest=digest,
+        python="of the image",
+        size_bytes=image.size_bytes,
+        made_at=image.made_at,
+        used_at=strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(used)),
+        deployments=users.get(image.image, []),
+        path=image.image,
+    )
 
 
 def _described(folder: str, build: Build, used: float, names: dict[str, list[str]], users: dict[str, list[str]]) -> PythonBuild:
@@ -539,9 +637,10 @@ def _users(workspace: Workspace) -> dict[str, list[str]]:
                 values = json.load(stream)
         except (OSError, ValueError):  # it was deleted just now
             continue
-        python = values.get("python")
-        if python:
-            users.setdefault(os.path.dirname(os.path.dirname(python)), []).append(f"{values['endpoint']}/{values['deployment']}")
+        python, container = values.get("python"), values.get("container")
+        if python or container:
+            place = container["image"] if container else os.path.dirname(os.path.dirname(python))
+            users.setdefault(place, []).append(f"{values['endpoint']}/{values['deployment']}")
     return users
 
 

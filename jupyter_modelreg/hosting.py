@@ -414,6 +414,7 @@ def _end_instances(folder: str) -> None:
 def _end_run(run: str, *, removes: bool = True) -> None:
     """End what a supervisor left of a run, and remove it."""
     from .compute import stop_process
+    from .pythons.containers import remove_container
     from .supervisor import DELETE_SECONDS, instance_folders
     from .worker import read_identity
 
@@ -421,6 +422,7 @@ def _end_run(run: str, *, removes: bool = True) -> None:
         identity = read_identity(instance)
         if identity:
             stop_process(identity, grace_seconds=DELETE_SECONDS)
+        remove_container(instance)
     if removes:
         _remove_folder(run)
 
@@ -476,8 +478,10 @@ def _plan(
     is_script_checked: bool,
     code_folder: str | None,
 ) -> WorkerPlan:
-    from .environments import ready_environment
+    from .environments import ready_container, ready_environment
+    from .errors import InvalidInput
     from .models import audited_path
+    from .pythons import PythonEnvironment
     from .worker import WorkerPlan
 
     configuration = deployment.code_configuration or CodeConfiguration()
@@ -489,8 +493,14 @@ def _plan(
     endpoint, probe = str(deployment.endpoint_name), deployment.readiness_probe or ProbeSettings()
     folder = endpoint_folder(workspace, endpoint)
     notices: list[str] = []
-    python = ready_environment(workspace, deployment.environment, notices.append, has_script=has_script)
-    unused = [key for key in UNUSED if getattr(deployment, key) != getattr(OnlineDeployment, key)]
+    container = ready_container(workspace, deployment.environment, notices.append, has_script=has_script, mount=deployment.model_mount_path)
+    if container and deployment.accelerator:
+        raise InvalidInput("accelerator is for a model that answers by itself, not for what a container serves.", key="accelerator")
+    python = PythonEnvironment(python=sys.executable)
+    if container is None:
+        python = ready_environment(workspace, deployment.environment, notices.append, has_script=has_script)
+    used = ("model_mount_path",) if container else ()
+    unused = [key for key in UNUSED if key not in used and getattr(deployment, key) != getattr(OnlineDeployment, key)]
     if unused:
         notices.append(f"Of no effect on this machine: {', '.join(unused)}")
     accelerated = None
@@ -523,6 +533,7 @@ def _plan(
         start_seconds=probe.initial_delay + probe.period * probe.failure_threshold,
         liveness_probe=deployment.liveness_probe,
         is_trusted=trust,
+        container=container,
         python=python.python,
         python_path=python.path,
         supervisor_python=sys.executable,

@@ -53,6 +53,11 @@ class Settings(Record):
         choices=("make", "kernel"),
         help="What a deployment with an environment runs in: make installs it with uv, kernel takes the Python that modelreg itself runs in.",
     )
+    container_engine: str = field(
+        default="auto",
+        choices=("auto", "podman", "docker", "none"),
+        help="What runs an environment's image or build context: auto is the first of Podman and Docker that answers; none takes the closest Python.",
+    )
     network_catalog: str = field(
         default="refuse",
         choices=("refuse", "allow"),

@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from .errors import Unavailable
 from .folders import listed, read_json, write_json
+from .pythons.containers import remove_container
 from .records import Record, field, from_dict
 
 TYPE_CHECKING = False
@@ -394,6 +395,7 @@ class Supervisor:
         """Say why nobody answers, to those whom an instance would answer."""
         from .serving.gate import OPEN_PATHS
         from .serving.http import json_response
+        from .serving.routing import NO_TRAFFIC, PINNED
 
         request.is_kept_alive = False  # so that its next request meets an instance
         refusal = self._gate.refusal(request)
@@ -401,7 +403,7 @@ class Supervisor:
             return refusal.response()
         if request.path in OPEN_PATHS:
             return json_response({"message": "No instance is ready."}, 503, **{"retry-after": "1"})
-        pinned = request.headers.get("azureml-model-deployment")
+        pinned = request.headers.get(PINNED)
         name = pinned or max(self._wanted.traffic, key=lambda name: self._wanted.traffic[name], default="")
         deployment = self._deployments.get(name)
         if not self._deployments:
@@ -411,8 +413,7 @@ class Supervisor:
                 {"message": f'Deployment "{pinned[:64]}" not found; this endpoint has {", ".join(self._deployments)}.'}, 404
             )
         if deployment is None or not (pinned or self._wanted.traffic.get(name)):
-            message = "There is no deployment with positive weight; name one with the header azureml-model-deployment or set the traffic."
-            return json_response({"message": message}, 404)
+            return json_response({"message": NO_TRAFFIC}, 404)
         message = f'Deployment "{name}" is {deployment.state}; its log says more.'
         return json_response({"message": message}, 503, **{"retry-after": "1"})
 
@@ -737,6 +738,7 @@ class Instance:
             await asyncio.to_thread(stop_process, self.identity, grace_seconds=grace_seconds)
         if self._link:
             self._link.close()
+        await asyncio.to_thread(remove_container, self.folder)
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def _last_words(self) -> Fault:
@@ -776,6 +778,7 @@ def _living(run: str) -> list[Instance]:
             continue
         if identity:
             stop_process(identity, grace_seconds=0)
+        remove_container(folder)
         shutil.rmtree(folder, ignore_errors=True)
     return found
 

@@ -20,6 +20,7 @@ from .entities.online import OnlineRequestSettings, ProbeSettings
 from .errors import ModelRegistryError
 from .folders import read_json, write_json
 from .processes import boot_id
+from .pythons.containers import ContainerPlan, remove_container
 from .records import Record, field, from_dict
 
 TYPE_CHECKING = False
@@ -69,6 +70,7 @@ class WorkerPlan(Record):
     environment_variables: dict[str, str] = {}
     python: str | None = field(default=None, help="Interpreter of its environment; this one when left out.")
     python_path: list[str] = field(default=[], help="Where that interpreter finds what the worker itself needs.")
+    container: ContainerPlan | None = field(default=None, help="What answers instead of this process, which passes requests on.")
     supervisor_python: str | None = field(default=None, help="Interpreter that runs a supervisor, which no environment has to hold.")
     instances: int = field(default=1, help="How many share this machine's cores.")
     start_seconds: float = field(default=310.0, help="So long it may take until it is ready.")
@@ -227,11 +229,13 @@ def _keep_logging() -> None:
             logging.getLogger(name).disabled = False
 
 
-def _load(plan: WorkerPlan) -> list[ServedModel]:
+def _load(folder: str, plan: WorkerPlan) -> list[ServedModel]:
     from .serving.calls import ServedModel
 
     name, _, version = plan.model.rpartition(":")
     about = {"version": version, "signature": plan.signature, "input_example": plan.input_example}
+    if plan.container:
+        return [ServedModel(name, script=_run_container(folder, plan, plan.container), **about)]
     if plan.code_folder and plan.scoring_script:
         from .serving.scripts import load_script
 
@@ -249,6 +253,37 @@ def _load(plan: WorkerPlan) -> list[ServedModel]:
 
         predictor = load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)
     return ServedModel(name, predictor=predictor, **about).members()
+
+
+def _run_container(folder: str, plan: WorkerPlan, container: ContainerPlan) -> Any:
+    """Start the container, and end this process when the container ends or answers no more."""
+    import threading
+
+    from .pythons.containers import Container
+
+    probe = plan.liveness_probe or ProbeSettings()
+    contract = {name: value for name, value in _contract(plan).items() if name not in ("AML_APP_ROOT", "AZUREML_ENTRY_SCRIPT")}
+    running = Container(
+        folder,
+        container,
+        model=plan.model,
+        model_dir=plan.model_dir,
+        code=plan.code_folder,
+        script=plan.scoring_script,
+        variables={**contract, **plan.environment_variables},
+    )
+
+    def watch() -> None:
+        error = running.watch(probe.period, probe.failure_threshold)
+        write_json(
+            os.path.join(folder, "status.json"),
+            WorkerStatus(state="failed", error=error, traceback=read_log(os.path.dirname(folder))).to_dict(),
+        )
+        running.end()
+        os._exit(FAILED_EXIT)
+
+    threading.Thread(target=watch, name="container", daemon=True).start()
+    return running
 
 
 def _collect(folder: str, plan: WorkerPlan) -> Collector | None:
@@ -306,9 +341,10 @@ class Worker:
         self._is_open.wait()
         try:
             self._collector = _collect(self._folder, self._plan)
-            models = _load(self._plan)
+            models = _load(self._folder, self._plan)
             _keep_logging()
         except BaseException as error:  # a script may raise anything, even SystemExit
+            remove_container(self._folder)
             return _fail(self._folder, self._plan, error)
         asyncio.run_coroutine_threadsafe(self._serve(models), self._loop).result()
         self._model_thread.run()
@@ -346,6 +382,7 @@ class Worker:
             await asyncio.gather(self._frames.stop(DRAIN_SECONDS), self._server.stop(DRAIN_SECONDS))
         if self._collector:
             self._collector.close(CLOSE_SECONDS)
+        remove_container(self._folder)
         print("Ended as asked.", flush=True)
         os._exit(0)  # a model that hangs does not keep the process
 

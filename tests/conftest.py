@@ -17,6 +17,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("STORE", "CATALOG", "WORKSPACE", "USER"):
         monkeypatch.delenv(f"MODELREG_{name}", raising=False)
     monkeypatch.setenv("MODELREG_ENVIRONMENTS", "kernel")  # tests of environments set make; no other test may need a network
+    monkeypatch.setenv("MODELREG_CONTAINER_ENGINE", "none")  # only tests of containers may need an engine
     folder = tmp_path / "home"
     monkeypatch.setenv("MODELREG_HOME", str(folder))
     monkeypatch.chdir(tmp_path)

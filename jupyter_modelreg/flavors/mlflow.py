@@ -105,11 +105,13 @@ class MlflowPredictor:
         self.wants = "frame" if not is_tensor else "array" if len(specs) == 1 and not specs[0].name else "tensors"
         loader = model.metadata.flavors.get("python_function", {}).get("loader_module")
         self.is_batchable = loader in BY_ROW
+        wanted = model.metadata.get_params_schema()
+        self.params = [spec.name for spec in wanted.params] if wanted else []
         schema = model.metadata.get_input_schema() if is_tensor else None
         self._dtypes = {spec.name: spec.type for spec in schema.inputs} if schema else {}
 
-    def __call__(self, rows: Any) -> Any:
-        """Predict rows; MLflow takes tensors of exactly the type that its signature names.
+    def __call__(self, rows: Any, params: dict[str, Any] | None = None) -> Any:
+        """Predict rows; MLflow takes tensors, and params, of exactly the type that its signature names.
 
         Raises
         ------
@@ -123,7 +125,7 @@ class MlflowPredictor:
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._model.predict(rows)
+            return self._model.predict(rows, params=params) if params else self._model.predict(rows)
         except MlflowException as error:
             if error.error_code in CALLERS_FAULTS:
                 raise ValueError(str(error)) from error

@@ -291,7 +291,12 @@ def _run(words: list[str], lock: int, *, what: str = "") -> str:
     """Run a program, which keeps the lock while it runs, and return what it printed."""
     import subprocess
 
-    done = subprocess.run(words, pass_fds=[lock], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)
+    from .indexes import uv_variables
+
+    variables = {**os.environ, **uv_variables(os.environ)}
+    done = subprocess.run(
+        words, pass_fds=[lock], env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
     if done.returncode == 0:
         return done.stdout
     lines = [line for line in f"{done.stderr}\n{done.stdout}".splitlines() if line.strip()][-SHOWN_LINES:]

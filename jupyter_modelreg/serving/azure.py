@@ -12,7 +12,6 @@ import json
 from itertools import chain
 from urllib.parse import parse_qsl
 
-from ..entities.model import Signature
 from .arrays import read_text, rows_and_key
 from .calls import Call, Route, Unacceptable
 from .http import Response, json_response
@@ -39,7 +38,7 @@ class Score:
     """The format of ``/score`` for one model."""
 
     def __init__(self, model: ServedModel) -> None:
-        self._reader = Reader(model.wants, model.signature)
+        self._reader = Reader(model)
 
     def read(self, request: Request, model: ServedModel) -> Call:
         """Read JSON in any of its envelopes; a script gets the text, for GET the query as JSON."""
@@ -69,8 +68,9 @@ class Score:
 class Reader:
     """Reads bodies for one model; what depends on its signature alone is worked out once."""
 
-    def __init__(self, wants: str, signature: Signature | None) -> None:
-        self.wants, self.signature = wants, signature
+    def __init__(self, model: ServedModel) -> None:
+        self.wants, self.signature, self._params = model.wants, model.signature, model.params
+        wants, signature = self.wants, self.signature
         specs = signature.inputs if signature else []
         is_plain = wants == "array" and all(spec.shape is None and spec.type == "double" for spec in specs)
         self._width = len(specs) if is_plain else 0  # of rows that are nothing but numbers
@@ -83,12 +83,16 @@ class Reader:
         InvalidInput
             If the body, a column or a value is at fault.
         """
-        rows = parse_rows(body, content_type)
+        rows = parse_rows(body, content_type, self._params)
         if self._width and rows.columns is None and not rows.is_text:
             numbers = _numbers(rows.rows, self._width)
             if numbers is not None:
                 return Call(numbers, len(numbers), "numbers")
         inputs = to_input(rows, self.wants, self.signature)
+        if rows.params:
+            call = Call(inputs)
+            call.params = rows.params
+            return call
         return Call(inputs, *rows_and_key(inputs, self.signature))
 
 

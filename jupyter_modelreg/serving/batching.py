@@ -237,7 +237,7 @@ class Batcher:
                 return self._ask_script([call])[0]
             return self.model.script.score(call.inputs, dict(call.headers or {}))
         try:
-            return self.model.predictor(call.inputs)
+            return self.model.predict(call)
         except ValueError as error:
             # What libraries raise for the wrong number of features, or for gaps where they take none.
             LOG.exception("The model refused the input")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
     from typing import Any, Protocol
 
     from ..entities.model import Signature
@@ -106,7 +106,7 @@ class ServedModel:
         Called with the body's text; one of the two is None.
     """
 
-    __slots__ = ("input_example", "name", "predictor", "script", "signature", "version", "wants")
+    __slots__ = ("input_example", "name", "params", "predictor", "script", "signature", "version", "wants")
 
     def __init__(
         self,
@@ -122,6 +122,11 @@ class ServedModel:
         self.signature: Signature | None = signature or getattr(predictor, "signature", None)  # what an ONNX graph declares
         self.input_example = input_example
         self.wants: str = "text" if predictor is None else predictor.wants
+        self.params: Sequence[str] = getattr(predictor, "params", ())  # names of what it takes beside rows
+
+    def predict(self, call: Call) -> Any:
+        """Ask the predictor for one call."""
+        return self.predictor(call.inputs, call.params) if call.params else self.predictor(call.inputs)
 
     def members(self) -> list[ServedModel]:
         """Return this model, first, and those of the repository that it is."""
@@ -150,12 +155,15 @@ class Call:
         What writing the answer needs; only the wire looks at it.
     headers
         The request's, for a script that asks for them.
+    params
+        What the predictor takes beside its inputs. A call with some is not joined with others.
     """
 
-    __slots__ = ("headers", "inputs", "key", "meta", "rows")
+    __slots__ = ("headers", "inputs", "key", "meta", "params", "rows")
 
     def __init__(self, inputs: Any, rows: int = 0, key: Hashable = None, meta: Any = None, headers: dict[str, str] | None = None) -> None:
         self.inputs, self.rows, self.key, self.meta, self.headers = inputs, rows, key, meta, headers
+        self.params: dict[str, Any] | None = None
 
 
 class Route:

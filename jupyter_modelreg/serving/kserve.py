@@ -48,7 +48,7 @@ class V1:
     """The protocol's format of one model's requests, answers and errors."""
 
     def __init__(self, model: ServedModel) -> None:
-        self._reader = Reader(model.wants, model.signature)
+        self._reader = Reader(model)
 
     def read(self, request: Request, model: ServedModel) -> Call:
         """Read instances; the content type is not looked at, since clients leave it out."""

@@ -62,7 +62,7 @@ class Mlflow:
     """The protocol's format of one model's requests, answers and errors."""
 
     def __init__(self, model: ServedModel) -> None:
-        self._reader = Reader(model.wants, model.signature)
+        self._reader = Reader(model)
 
     def read(self, request: Request, model: ServedModel) -> Call:
         """Read rows by the body's content type."""

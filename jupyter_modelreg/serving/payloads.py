@@ -17,6 +17,7 @@ from .calls import Unwritable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 ENVELOPES = ("input_data", "dataframe_split", "dataframe_records", "instances", "inputs", "data")
@@ -37,13 +38,15 @@ _DTYPES: dict[str, tuple[str, tuple[type, ...]]] = {
 class Rows:
     """Parsed input: rows whose entries ``columns`` names where it is given, or ``named`` values instead of rows.
 
-    ``is_text`` is True for CSV, where only the signature knows a number from text that looks like one.
+    ``is_text`` is True for CSV, where only the signature knows a number from text that looks like one. ``params`` is what
+    the model takes beside rows.
     """
 
-    __slots__ = ("columns", "is_text", "named", "rows")
+    __slots__ = ("columns", "is_text", "named", "params", "rows")
 
     def __init__(self, rows: list[Any], columns: list[str] | None = None, *, named: dict[str, Any] | None = None) -> None:
         self.rows, self.columns, self.named, self.is_text = rows, columns, named, False
+        self.params: dict[str, Any] | None = None
 
 
 # --- bytes to rows ----------------------------------------------------------------------------------------------------
@@ -97,8 +100,13 @@ def _parse_slowly(body: bytes) -> Any:
     return value
 
 
-def parse_rows(body: bytes, content_type: str) -> Rows:
+def parse_rows(body: bytes, content_type: str, params: Sequence[str] = ()) -> Rows:
     """Parse a request's body.
+
+    Parameters
+    ----------
+    params
+        Names of what the model takes beside rows. Source: MLflow, "params" of a model's signature.
 
     Raises
     ------
@@ -113,9 +121,19 @@ def parse_rows(body: bytes, content_type: str) -> Rows:
     known = [key for key in value if key in ENVELOPES] if isinstance(value, dict) else []
     if len(known) != 1:
         raise InvalidInput(f'A body has one of the keys {", ".join(ENVELOPES)}; for example {{"input_data": [[1.0, 2.0]]}}.')
+    rows = _from_envelope(known[0], value[known[0]])
     if value.get("params"):
+        rows.params = _checked_params(value["params"], params)
+    return rows
+
+
+def _checked_params(given: Any, known: Sequence[str]) -> dict[str, Any]:
+    if not known:
         raise InvalidInput('This model takes no "params"; leave them out.')
-    return _from_envelope(known[0], value[known[0]])
+    if not isinstance(given, dict):
+        raise InvalidInput('"params" must be a mapping of names to values.')
+    check_names(list(given), list(known), [], "param")
+    return given
 
 
 def _refuse_constant(name: str) -> float:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 
 PINNED = "azureml-model-deployment"
+# Source: Azure ML, "Troubleshoot online endpoints", 404.
+NO_TRAFFIC = f"There is no deployment with positive weight; name one with the header {PINNED} or set the traffic."
 MAX_MIRRORED_SHARE = 50  # Source: Azure ML, mirror traffic.
 MAX_MIRRORING = 64  # copies under way; further ones are dropped, so that a slow mirror takes nothing from the live one
 MAX_COMPARED_BYTES = 256 << 10  # larger answers are compared as bytes, since parsing them takes the live one's time
@@ -142,7 +144,7 @@ class Router:
         if pinned:
             return self._pinned(routes, pinned)
         if not routes.shares:
-            raise NotFound(f"There is no deployment with positive weight; name one with the header {PINNED} or set the traffic.")
+            raise NotFound(NO_TRAFFIC)
         chosen = _drawn(routes.shares)
         for name, share in routes.mirrors:
             if name != chosen and random() < share:  # noqa: S311 - nothing is kept secret by it

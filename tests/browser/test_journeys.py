@@ -136,7 +136,52 @@ def test_the_traffic_of_two_deployments_is_shared_out_where_they_are_shown(
     endpoint.get_by_role("button", name="Send").click()
     expect(endpoint.get_by_role("region", name="Answer", exact=True)).to_have_text(re.compile(r"\[\s*0,\s*0,\s*0\s*\]"))
     expect(deployments).to_contain_text("1 request")
+    page.set_viewport_size({"width": 1280, "height": 1500})
     picture("journey-4-shared-out")
+
+
+def test_a_rollout_is_done_where_it_is_shown(iris: Model, page: Page, picture: Picture, ml_client: MLClient) -> None:
+    ml_client.begin_create_or_update(OnlineEndpoint(name="iris"))
+    ml_client.begin_create_or_update(OnlineDeployment(name="blue", endpoint_name="iris", model="azureml:iris:1"))
+    ml_client.begin_create_or_update(OnlineEndpoint(name="iris", traffic={"blue": 100}))
+    page.set_viewport_size({"width": 1280, "height": 1500})
+    panel = open_panel(page)
+    open_version(panel, "iris").get_by_role("button", name="Deploy", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("combobox", name="Deployment").select_option("Beside the others")
+    expect(dialog.get_by_role("textbox", name="Its name")).to_have_value("green")
+    picture("journey-5-dialog")
+    dialog.get_by_role("button", name="Deploy", exact=True).click()
+    endpoint = panel.get_by_role("region", name="Endpoint", exact=True)
+    deployments = endpoint.get_by_role("form", name="Deployments")
+    green = deployments.get_by_role("group", name="Deployment green")
+    expect(green).to_contain_text("healthy")
+    set_traffic = deployments.get_by_role("button", name="Set traffic")
+    deployments.get_by_role("combobox", name="Copies to").select_option("green")
+    deployments.get_by_role("spinbutton", name="Copies of the traffic in percent").fill("20")
+    set_traffic.click()
+    expect(set_traffic).to_be_disabled()
+    assert ml_client.online_endpoints.get("iris").mirror_traffic == {"green": 20}
+    instances = green.get_by_role("spinbutton", name="Instances of green")
+    instances.fill("2")
+    instances.press("Enter")
+    expect(green).to_contain_text("2 instances")
+    green.get_by_role("button", name="Log").click()
+    expect(endpoint.get_by_role("log")).to_contain_text("iris/green loads iris:1")
+    picture("journey-5-mirrored")
+    deployments.get_by_role("combobox", name="Copies to").select_option("nobody")
+    deployments.get_by_role("spinbutton", name="Traffic of blue in percent").fill("0")
+    deployments.get_by_role("spinbutton", name="Traffic of green in percent").fill("100")
+    set_traffic.click()
+    expect(set_traffic).to_be_disabled()
+    deployments.get_by_role("group", name="Deployment blue").get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(deployments).not_to_contain_text("blue")
+    assert [item.name for item in ml_client.online_deployments.list("iris")] == ["green"]
+    endpoint.get_by_role("button", name="Send").click()
+    expect(endpoint.get_by_role("region", name="Answer", exact=True)).to_have_text(re.compile(r"\[\s*0,\s*0,\s*0\s*\]"))
+    expect(deployments).to_contain_text("half within")  # by itself, while one looks
+    picture("journey-5-rolled-out")
 
 
 def test_a_model_is_deployed_called_and_stopped_where_it_is_shown(iris: Model, page: Page, picture: Picture, ml_client: MLClient) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from playwright.sync_api import expect
 
 from jupyter_modelreg import __version__
 from jupyter_modelreg.commands.model import CreateModel
+from jupyter_modelreg.commands.online import CreateOnlineEndpoint, DeleteOnlineEndpoint, DeployModel, UpdateOnlineEndpoint
+from jupyter_modelreg.errors import Unavailable
 from jupyter_modelreg.models import create_model
+from jupyter_modelreg.online import create_endpoint, delete_endpoint, deploy_model, update_endpoint
 from jupyter_modelreg.workspace import Workspace
 
 pytestmark = pytest.mark.browser
@@ -95,6 +99,44 @@ def test_nothing_overflows_a_narrow_sidebar_in_the_dark(page: Any, picture: Call
     model_rows(page).get_by_role("button", name=LONG).click()
     page.get_by_role("button", name="Deploy", exact=True).wait_for()
     picture("panel-dark-version")
+    assert overflow(page) == []
+
+
+@pytest.fixture
+def crowded(workspace: Workspace, tmp_path: Path) -> Iterator[str]:
+    """An endpoint whose names fit no sidebar, with a deployment that answers, one that gets copies, and one that failed at length."""
+    (tmp_path / "weights.bin").write_bytes(b"one")
+    create_model(workspace, CreateModel(name="churn", path=str(tmp_path / "weights.bin")))
+    (tmp_path / "good.py").write_text("def init(): pass\ndef run(raw_data): return 1\n")
+    (tmp_path / "bad.py").write_text(f"def init(): raise OSError('{LONG} {'/x' * 90}')\ndef run(raw_data): return 1\n")
+    endpoint = "an-endpoint-whose-name-goes-on-x"
+    create_endpoint(workspace, CreateOnlineEndpoint(name=endpoint))
+    for name, script in (("the-first-deployment-of-them-all", "good"), ("copies", "good"), ("broken", "bad")):
+        with suppress(Unavailable):
+            command = DeployModel(name="churn", endpoint_name=endpoint, deployment_name=name, scoring_script=str(tmp_path / f"{script}.py"))
+            deploy_model(workspace, command)
+    update_endpoint(workspace, UpdateOnlineEndpoint(name=endpoint, mirror_traffic="copies=20"))
+    yield endpoint
+    delete_endpoint(workspace, DeleteOnlineEndpoint(name=endpoint))
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_of_an_endpoint_overflows_a_narrow_sidebar(theme: str, crowded: str, request: Any) -> None:
+    if theme == "dark":
+        request.getfixturevalue("dark")
+    page, picture = request.getfixturevalue("page"), request.getfixturevalue("picture")
+    page.set_viewport_size({"width": 1000, "height": 1900})
+    panel = open_panel(page)
+    page.add_style_tag(content=".jp-modelreg-Section { width: 200px !important }")
+    panel.get_by_role("list", name="Endpoints").get_by_role("button").click()
+    broken = panel.get_by_role("group", name="Deployment broken")
+    expect(broken.get_by_role("alert")).to_contain_text("OSError")
+    broken.get_by_role("button", name="Log").click()
+    expect(panel.get_by_role("log")).to_contain_text("OSError")
+    expect(panel.get_by_role("combobox", name="Copies to")).to_have_value("copies")
+    panel.get_by_role("button", name="Show keys").click()
+    panel.get_by_role("button", name="Hide keys").wait_for()
+    picture(f"panel-{theme}-endpoint")
     assert overflow(page) == []
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from jupyter_modelreg import flavors
 from jupyter_modelreg.flavors.onnx import SessionPredictor
-from jupyter_modelreg.serving import kserve, mlflow, v2
+from jupyter_modelreg.serving import azure, kserve, mlflow, v2
 from jupyter_modelreg.serving.calls import ServedModel
 from jupyter_modelreg.sources.local import open_local
 
@@ -150,6 +150,46 @@ def test_a_graph_with_an_input_a_column_answers_tables_in_every_form(tmp_path: P
     for inputs in (matrix, single):
         answer = ask(v2.routes([model]), "POST", "/v2/models/m/infer", json.dumps({"inputs": inputs}).encode())
         assert json.loads(answer.body)["outputs"][0]["data"] == [3.0, 7.0]
+
+
+PARAMS = """
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+class Raised(PythonModel):
+    def predict(self, context, model_input, params=None):
+        return [row * params["power"] for row in model_input["a"]]
+
+set_model(Raised())
+"""
+
+
+def test_what_mlflows_models_take_beside_rows_is_checked_and_given_to_them(tmp_path: Path) -> None:
+    pyfunc = pytest.importorskip("mlflow.pyfunc")
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    (tmp_path / "code.py").write_text(PARAMS)
+    params = ParamSchema([ParamSpec("power", "double", 2.0), ParamSpec("mode", "string", "plain")])
+    signature = ModelSignature(Schema([ColSpec("double", "a")]), Schema([ColSpec("double")]), params)
+    folder = str(tmp_path / "model")
+    with warnings.catch_warnings(action="ignore"):
+        pyfunc.save_model(folder, python_model=tmp_path / "code.py", signature=signature, pip_requirements=[])
+    described = flavors.detect(open_local(folder)).signature
+    model = ServedModel("m", predictor=flavors.load_predictor(folder, "mlflow", described, is_trusted=True), signature=described)
+
+    def invoke(body: dict[str, Any]) -> Any:
+        asked = json.dumps({"dataframe_split": {"columns": ["a"], "data": [[1], [3]]}, **body}).encode()
+        return json.loads(ask(mlflow.routes([model]), "POST", "/invocations", asked, content_type="application/json").body)
+
+    assert invoke({}) == invoke({"params": {}}) == invoke({"params": None}) == {"predictions": [2.0, 6.0]}
+    assert invoke({"params": {"power": 10}}) == {"predictions": [10.0, 30.0]}
+    assert invoke({"params": {"pover": 10}})["message"] == 'The model takes no param "pover"; it takes power, mode.'
+    assert invoke({"params": [1]})["message"] == '"params" must be a mapping of names to values.'
+    with pytest.raises(ValueError, match=r"power.*Can not safely convert"):  # which the batcher answers with 400
+        invoke({"params": {"power": "high"}})
+    call = azure.Reader(model).read(b'{"input_data": [[1.0]], "params": {"power": 3}}', "application/json")
+    assert (call.rows, call.params) == (0, {"power": 3})  # joined with nobody
 
 
 def test_mlflows_optional_columns_may_be_left_out(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def ask(routes: Routes, method: str, path: str, body: bytes = b"", **headers: st
     assert route.model
     try:
         call = route.wire.read(request, route.model)
-        value = route.model.script.score(call.inputs, {}) if route.model.script else route.model.predictor(call.inputs)
+        value = route.model.script.score(call.inputs, {}) if route.model.script else route.model.predict(call)
         return route.wire.write(value, call, route.model)
     except InvalidInput as error:
         return route.wire.fail(error.message, 400)

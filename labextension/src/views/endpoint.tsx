@@ -146,7 +146,7 @@ function Deployments(props: IPartProps): JSX.Element {
 }
 
 function Deployment(props: IPartProps & { deployment: IOnlineDeployment; isSplit: boolean }): JSX.Element {
-  const { trans, endpoint, deployment, isSplit, onOpenModel, onDeleteDeployment } = props;
+  const { trans, endpoint, row, deployment, isSplit, onOpenModel, onDeleteDeployment } = props;
   const name = deployment.name ?? '';
   const model = modelOf(deployment);
   const share = endpoint.wantedShares[name] ?? 0;
@@ -179,7 +179,7 @@ function Deployment(props: IPartProps & { deployment: IOnlineDeployment; isSplit
         {model && isSplit && ' · '}
         {numbersText(endpoint.numbers[name], trans)}
       </span>
-      {deployment.error && (
+      {deployment.error && deployment.error !== row.endpoint.error && (
         <div className="jp-modelreg-Failure" role="alert">
           {deployment.error}
         </div>

@@ -164,7 +164,7 @@ export function Verdict(props: { scan: IScan | undefined; trans: TranslationBund
 }
 
 function Deployed({ trans, model, onOpenEndpoint }: IPartProps): JSX.Element | null {
-  const names = (model.endpoints ?? []).map(path => path.split('/')[0]);
+  const names = [...new Set((model.endpoints ?? []).map(path => path.split('/')[0]))];
   if (!names.length) {
     return null;
   }
