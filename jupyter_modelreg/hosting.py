@@ -545,7 +545,9 @@ def _accelerate(model: Model, path: str, folder: str, python: PythonEnvironment,
     """Convert a model beside its run, and return what is to be said of it."""
     from .flavors import accelerated
 
-    wanted = accelerated.Wanted(path=path, flavor=model.flavor or "", folder=folder, is_trusted=trust, example=model.input_example)
+    wanted = accelerated.Wanted(
+        path=path, flavor=model.flavor or "", folder=folder, is_trusted=trust, example=model.input_example, signature=model.signature
+    )
     return accelerated.convert(python.command(accelerated.__name__), python.variables(dict(os.environ)), wanted).told()
 
 

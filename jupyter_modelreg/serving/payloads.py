@@ -219,7 +219,7 @@ def to_input(rows: Rows, wants: str, signature: Signature | None) -> Any:
     """
     specs = signature.inputs if signature else []
     is_table = bool(specs) and all(spec.shape is None for spec in specs)
-    if wants == "tensors" and not (is_table and rows.named is None):
+    if wants == "tensors" and not (is_table and _is_flat(rows)):
         return _to_tensors(rows, specs)
     if rows.named is not None:
         if not is_table and wants == "array" and len(rows.named) == 1:
@@ -238,6 +238,12 @@ def to_input(rows: Rows, wants: str, signature: Signature | None) -> Any:
 
         return pd.DataFrame(rows.rows, columns=rows.columns)
     return _to_array(rows.rows, specs[0] if specs else None, "The input")
+
+
+def _is_flat(rows: Rows) -> bool:
+    """Say whether no named value is a tensor of more than one axis, as a graph with an input a column takes it."""
+    values = rows.named.values() if rows.named is not None else ()
+    return not any(isinstance(item, list) for column in values if isinstance(column, list) for item in column)
 
 
 def _from_columns(named: dict[str, Any]) -> Rows:
