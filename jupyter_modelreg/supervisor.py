@@ -16,7 +16,7 @@ import sys
 import time
 from contextlib import suppress
 
-from .errors import Unavailable
+from .errors import InvalidInput, Unavailable
 from .folders import listed, read_json, write_json
 from .pythons.containers import remove_container
 from .records import Record, field, from_dict
@@ -61,7 +61,6 @@ class Wanted(Record):
     """``endpoint.json``: what shall be, written by operations."""
 
     endpoint: str
-    host: str = "127.0.0.1"
     port: int | None = field(default=None, help="None until there is a first deployment.")
     auth_mode: str = "key"
     traffic: dict[str, int] = {}
@@ -124,9 +123,21 @@ def start_supervisor(folder: str, listener: socket, environment: Mapping[str, st
 
 
 def read_wanted(folder: str) -> Wanted | None:
-    """Return what an endpoint shall be; None when there is no such endpoint."""
-    values = read_json(os.path.join(folder, "endpoint.json"))
-    return from_dict(Wanted, values) if values else None
+    """Return what an endpoint shall be; None when there is no such endpoint.
+
+    Raises
+    ------
+    Unavailable
+        If the file was damaged, or written in a format that this version does not know.
+    """
+    path = os.path.join(folder, "endpoint.json")
+    try:
+        values = read_json(path)
+        if isinstance(values, dict):
+            values.pop("host", None)  # was written once and never read
+        return from_dict(Wanted, values) if values else None
+    except (InvalidInput, ValueError) as error:
+        raise Unavailable(f"{path} cannot be read; the version of jupyter_modelreg that wrote it, or a newer one, may: {error}") from None
 
 
 def write_wanted(folder: str, wanted: Wanted) -> None:
@@ -188,7 +199,12 @@ def main(folder: str, fd: int) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 0
-        asyncio.run(Supervisor(folder, socket.socket(fileno=fd)).run())
+        try:
+            supervisor = Supervisor(folder, socket.socket(fileno=fd))
+        except Unavailable as error:
+            print(error, flush=True)
+            return error.exit_code
+        asyncio.run(supervisor.run())
     return 0
 
 
@@ -212,6 +228,7 @@ class Supervisor:
         self._routes: dict[str, Any] = {}
         self._unready_since = time.monotonic()
         self._looks = 0
+        self._complaint = ""
         self._is_ending = False
 
     async def run(self) -> None:
@@ -246,8 +263,15 @@ class Supervisor:
         os._exit(0)
 
     def _read(self) -> bool:
-        """Read what is wanted; say whether anything is."""
-        wanted = read_wanted(self.folder)
+        """Read what is wanted; say whether anything is. While nobody can read it, what was wanted before is kept up."""
+        try:
+            wanted = read_wanted(self.folder)
+        except Unavailable as error:
+            if error.message != self._complaint:
+                print(error, flush=True)
+            self._complaint = error.message
+            return True
+        self._complaint = ""
         if wanted is None or wanted.is_deleted:
             return False
         self._wanted = wanted

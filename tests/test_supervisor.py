@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -427,6 +428,43 @@ def test_nobody_ready_is_said_by_the_supervisor_itself(workspace: Workspace) -> 
     assert status()[0] == 404  # no traffic
     delete_deployment(workspace, DeleteOnlineDeployment(name="blue", endpoint_name="live"))
     assert status() == (404, '{"message": "No deployment exists for this endpoint."}')
+
+
+def test_what_another_version_wrote_is_read_or_said_to_be_unreadable_and_nothing_ends(workspace: Workspace) -> None:
+    deploy(workspace, all_traffic=True)
+    (instance,) = instances_of(workspace)
+    path = folder_of(workspace) / "endpoint.json"
+    text = path.read_text()
+
+    def show() -> str | None:
+        return show_endpoint(workspace, ShowOnlineEndpoint(name="live")).state
+
+    path.write_text(json.dumps({**json.loads(text), "host": "127.0.0.1"}))
+    assert show() == "healthy"
+    log = folder_of(workspace) / "supervisor.log"
+    for written, error in (
+        ('{"endpoint": "live", "zones": 3}', 'Unknown key "zones"'),
+        ("[1]", "must be a mapping"),
+        ("{", "Expecting property"),
+    ):
+        path.write_text(written)
+        with pytest.raises(Unavailable, match=error) as raised:
+            show()
+        assert (str(path) in raised.value.message, "\n" in raised.value.message) == (True, False)
+        until(lambda error=error: error in log.read_text())  # type: ignore[misc]
+    time.sleep(1.5)  # a look later
+    path.write_text(text)
+    assert (ask(workspace), show()) == (["blue", instance.pid], "healthy")
+    assert (log.read_text().count("cannot be read"), "Traceback" in log.read_text()) == (3, False)
+
+
+def test_a_supervisor_that_cannot_read_what_is_wanted_says_so_in_one_line(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "endpoint.json").write_text('{"endpoint": "live", "zones": 3}')
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        words = [sys.executable, "-m", "jupyter_modelreg.supervisor", str(tmp_path), str(listener.fileno())]
+        ended = subprocess.run(words, pass_fds=[listener.fileno()], capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout.count("\n"), ended.stderr) == (6, 1, "")
+    assert 'Unknown key "zones"' in ended.stdout
 
 
 # --- load and logs ----------------------------------------------------------------------------------------------------
