@@ -58,7 +58,7 @@ class Gate:
             return Refusal(403, "Other web pages may not call this endpoint.")
         if request.path in OPEN_PATHS or self._keys.accepts(headers.get("authorization", "")):
             return None
-        seconds = self._keys.must_wait()
+        seconds = self._keys.must_wait(request.peer)
         if seconds:
             return Refusal(429, f"Too many wrong keys; try again in {seconds:.0f} seconds.", **{"retry-after": f"{seconds:.0f}"})
         return Refusal(401, "The key is missing or wrong; send the header Authorization: Bearer KEY.", **{"www-authenticate": "Bearer"})

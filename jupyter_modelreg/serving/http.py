@@ -55,10 +55,10 @@ class Request:
     """One request; header names are in lower case, and the mapping is shared with later requests of an equal head.
 
     ``is_forwarded`` is True for one that another instance has checked and sent on, ``takes_chunks`` for HTTP/1.1;
-    ``mirror`` names the deployment that gets a copy once it is answered.
+    ``mirror`` names the deployment that gets a copy once it is answered; ``peer`` is the address that asks.
     """
 
-    __slots__ = ("body", "head", "headers", "is_forwarded", "is_kept_alive", "method", "mirror", "path", "query", "takes_chunks")
+    __slots__ = ("body", "head", "headers", "is_forwarded", "is_kept_alive", "method", "mirror", "path", "peer", "query", "takes_chunks")
 
     def __init__(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes = b"") -> None:
         self.method, self.path, self.query, self.headers, self.body = method, path, query, headers, body
@@ -66,6 +66,7 @@ class Request:
         self.is_forwarded = False
         self.head: Head | None = None
         self.mirror: str | None = None
+        self.peer = ""
 
 
 class Head:
@@ -320,6 +321,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's descends from none
+        self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._server.connections.add(self)
         self._server.watch()
         self._wait(self._limits.idle_seconds)
@@ -378,6 +380,7 @@ class Connection(asyncio.Protocol):
 
     def _take_known(self, head: Head, body: bytes) -> None:
         request = Request(head.method, head.path, head.query, head.headers, body)
+        request.peer = self._peer
         request.head = head
         try:
             refusal = self._server.refuse(request)
@@ -440,6 +443,7 @@ class Connection(asyncio.Protocol):
         if host is not None:  # Source: RFC 9112, 3.2.2: then the header Host does not count
             self._headers["host"] = host
         self._request = Request(self._parser.get_method().decode("ascii"), path, query, self._headers)
+        self._request.peer = self._peer
         is_new = self._parser.get_http_version() == "1.1"
         self._request.takes_chunks = is_new
         length = int(self._headers.get("content-length", "0"))

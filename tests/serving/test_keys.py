@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_modelreg.serving import keys
-from jupyter_modelreg.serving.keys import MAX_WRONG, Keys, is_good, make_token
+from jupyter_modelreg.serving.keys import MAX_ADDRESSES, MAX_WRONG, Keys, is_good, make_token
 
 
 def written(path: Path, values: dict[str, str]) -> Keys:
@@ -104,3 +104,15 @@ def test_wrong_keys_beyond_twenty_a_minute_are_told_to_wait_and_a_right_one_stil
     assert known.accepts("Bearer abc")
     moment += 60
     assert known.must_wait("10.0.0.1") == 0.0
+
+
+def test_addresses_are_remembered_up_to_a_bound_and_new_ones_free_only_the_oldest(tmp_path: Path) -> None:
+    known = written(tmp_path / "keys.json", {"primary": "abc", "secondary": "def"})
+    known.must_wait("first")
+    for _ in range(MAX_WRONG):
+        known.must_wait("second")
+    for number in range(MAX_ADDRESSES - 1):
+        known.must_wait(f"10.0.{number // 256}.{number % 256}")
+    assert known.must_wait("second") > 0
+    for _ in range(MAX_WRONG):  # it was forgotten, and is counted anew
+        assert known.must_wait("first") == 0.0
