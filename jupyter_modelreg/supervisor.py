@@ -220,7 +220,7 @@ class Supervisor:
         self.folder, self.listener = folder, listener
         self.environment = dict(os.environ)
         self._wanted = read_wanted(folder) or Wanted(endpoint=os.path.basename(folder), is_deleted=True)
-        self._gate = Gate(listener.getsockname()[1], os.path.join(folder, "keys.json"))
+        self._gate = Gate(self.port, os.path.join(folder, "keys.json"))
         self._server = Server(self._respond, self._refuse)
         self._deployments: dict[str, Deployment] = {}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -230,6 +230,11 @@ class Supervisor:
         self._looks = 0
         self._complaint = ""
         self._is_ending = False
+
+    @property
+    def port(self) -> int:
+        """Where the endpoint listens."""
+        return int(self.listener.getsockname()[1])
 
     async def run(self) -> None:
         """Find what lives, then look after it until nothing is wanted."""
@@ -294,7 +299,9 @@ class Supervisor:
 
         match question["ask"]:
             case "hello":
-                return {"pid": os.getpid(), "port": self.listener.getsockname()[1]}
+                return {"pid": os.getpid(), "port": self.port}
+            case "move":
+                return await self._move(int(question["port"]))
             case "listener":
                 return {"descriptor": self.listener.fileno()}
             case "look":
@@ -310,6 +317,26 @@ class Supervisor:
             case "end":
                 self._is_ending = True
                 self.changed()
+        return {}
+
+    async def _move(self, port: int) -> dict[str, Any]:
+        """Listen at another port with all instances, which go on; or say why not. Those that start follow once they are ready."""
+        import asyncio
+        import socket
+
+        from .serving import bind_port
+
+        try:
+            listener = bind_port(port)
+        except (InvalidInput, Unavailable) as error:
+            return {"error": error.message}
+        old, self.listener = self.listener.dup(), listener
+        self._gate.move(port)
+        self._server.move(listener)
+        instances = [instance for deployment in self._deployments.values() for run in deployment.runs for instance in run.ready]
+        await asyncio.gather(*(instance.follow() for instance in instances))
+        with old, suppress(OSError):
+            old.shutdown(socket.SHUT_RDWR)  # for those too that hold a copy and accept nobody
         return {}
 
     # --- what is there
@@ -640,6 +667,7 @@ class Instance:
         self._is_accepting: bool | None = None
         self._link: Link | None = None
         self._ready_at: float | None = None
+        self._port = 0
         self.busy_share = 0.0  # of the last second
         self._measured = (time.monotonic(), 0.0)
 
@@ -661,6 +689,8 @@ class Instance:
                     await self._start()
                 self._link = await self._connect()
                 await self._link.ask({"ask": "ready"})
+                while self._port != run.supervisor.port:
+                    await self._follow(self._link)
         except TimeoutError:
             return self._fault(f"it was not ready after {seconds:.0f} second{'' if seconds == 1 else 's'}; the log's end follows")
         except Unavailable as error:
@@ -713,6 +743,7 @@ class Instance:
                 continue
             if said["token"] != self.identity.token:
                 raise ConnectionRefusedError("somebody else sits there")
+            self._port = said["port"]
             return link
 
     async def _watch(self, link: Link, patience: float) -> Fault:
@@ -740,6 +771,17 @@ class Instance:
         since, before = self._measured
         self._measured = (now, seconds)
         self.busy_share = min(max(seconds - before, 0.0) / max(now - since, 0.001), 1.0)
+
+    async def follow(self) -> None:
+        """Listen where the supervisor listens now."""
+        import asyncio
+
+        if self._link:
+            with suppress(ConnectionError, TimeoutError):
+                await asyncio.wait_for(self._follow(self._link), ANSWER_SECONDS / 2)
+
+    async def _follow(self, link: Link) -> None:
+        self._port = (await link.ask({"ask": "move"}))["port"]
 
     async def accept(self, *, is_on: bool, is_new: bool) -> None:
         """Let it take new connections, or leave them to others; it reads the routes first, which may be new."""

@@ -432,6 +432,8 @@ class Worker:
         if asked == "ready":
             await self._ready.wait()
             return {"state": "healthy"}
+        if asked == "move":
+            return await self._move()
         return answers[asked]()
 
     def _welcome(self, question: dict[str, Any], visitor: Visitor) -> dict[str, Any]:
@@ -440,7 +442,22 @@ class Worker:
         if "environment" in question:
             self._supervisors.add(visitor)
             self._environment = question["environment"]
-        return {"pid": os.getpid(), "token": os.environ.get(TOKEN, "")}
+        return {"pid": os.getpid(), "token": os.environ.get(TOKEN, ""), "port": self._listener.getsockname()[1]}
+
+    async def _move(self) -> dict[str, Any]:
+        """Listen where the supervisor does now; say at which port that is."""
+        import asyncio
+
+        from .serving.handover import take
+
+        assert self._plan.endpoint_folder
+        listener = await asyncio.to_thread(take, self._plan.endpoint_folder)
+        if listener:
+            os.set_inheritable(listener.fileno(), False)
+            self._app.move(listener.getsockname()[1])
+            self._server.move(listener)
+            self._listener = listener
+        return {"port": self._listener.getsockname()[1]}
 
     def _accept(self, *, is_on: bool) -> dict[str, Any]:
         """Take new connections or leave them to others, by the routes as they are now."""

@@ -46,6 +46,7 @@ from jupyter_modelreg.online import (
     update_endpoint,
 )
 from jupyter_modelreg.processes import ProcessIdentity
+from jupyter_modelreg.serving import bind_port
 from jupyter_modelreg.supervisor import MAX_LOG_BYTES, RunStatus, instance_folders, read_run_status, read_supervisor, read_wanted, rotate
 from jupyter_modelreg.worker import read_identity
 from jupyter_modelreg.workspace import Workspace
@@ -382,6 +383,34 @@ def test_more_and_fewer_instances_without_a_restart(workspace: Workspace) -> Non
         until(lambda: len(instances_of(workspace)) == 1)
         load.goes_on()
     assert set(load.answers) == {"blue"}
+
+
+def test_an_endpoint_moves_to_another_port_without_a_restart_and_its_connections_stay(workspace: Workspace) -> None:
+    deploy(workspace, "blue", all_traffic=True, set=["instance_count=2"])
+    slow = "import time\ndef init():\n    time.sleep(1.5)\n" + RUN.replace("'run'", "WORD")
+    deploy(workspace, "slow", script=slow, no_wait=True)  # it starts with the old port
+    instances, supervisor = instances_of(workspace), supervisor_of(workspace)
+    with bind_port(None) as free, Load(workspace, callers=1) as load:
+        port, old = free.getsockname()[1], load.url
+        free.close()
+        deploy(workspace, "green", port=port)
+        load.goes_on()  # over the connection that was there
+    assert set(load.answers) == {"blue"}
+    assert (instances_of(workspace), supervisor_of(workspace)) == (instances, supervisor)
+    assert show_endpoint(workspace, ShowOnlineEndpoint(name="live")).scoring_uri == f"http://127.0.0.1:{port}/score"
+    assert show_deployment(workspace, ShowOnlineDeployment(name="blue", endpoint_name="live")).port == port
+    assert ask(workspace)[1] in {item.pid for item in instances}
+    host, _, number = old.partition(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(number)), timeout=5)
+    until(lambda: status_of(workspace, "slow").state == "healthy")
+    share(workspace, "blue=0 green=0 slow=100")
+    assert ask(workspace)[0] == "slow"
+    with pytest.raises(Unavailable, match="is in use"), bind_port(None) as taken:
+        deploy(workspace, "green", port=taken.getsockname()[1])
+    kill(supervisor_of(workspace))  # the next one listens there too
+    until(lambda: is_alive(supervisor_of(workspace)))
+    assert ask(workspace)[0] == "slow"
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------

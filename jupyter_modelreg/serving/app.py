@@ -98,6 +98,10 @@ class App:
         """Requests that are with a model or wait for one."""
         return sum(batcher.waiting for batcher in self._batchers.values())
 
+    def move(self, port: int) -> None:
+        """Answer to the names that another port has."""
+        self._gate.move(port)
+
     def stats(self) -> dict[str, Any]:
         """Return the numbers that a person and the supervisor look at."""
         longest = max(batcher.running_seconds for batcher in self._batchers.values())

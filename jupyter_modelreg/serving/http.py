@@ -218,6 +218,19 @@ class Server:
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
             self.is_accepting = False
 
+    def move(self, listener: socket.socket) -> None:
+        """Accept from another socket, if from any; who waits at the old one is taken first, and connections that are here stay."""
+        assert self._listener
+        is_accepting = self.is_accepting
+        while is_accepting and self._take_connections():
+            pass
+        self.pause()
+        self._listener.close()
+        listener.setblocking(False)
+        self._listener = listener
+        if is_accepting:
+            self.accept()
+
     async def stop(self, grace_seconds: float) -> None:
         """Accept no more, answer what was asked and the next request of each kept-alive connection, close."""
         deadline = monotonic() + grace_seconds
@@ -257,19 +270,20 @@ class Server:
         if self.connections:
             self.watch()
 
-    def _take_connections(self) -> None:
+    def _take_connections(self) -> bool:
+        """Take those who wait, so many at a time; say whether more may."""
         assert self._listener
         loop = asyncio.get_running_loop()
         for _ in range(MAX_ACCEPTED_AT_ONCE):
             try:
                 client, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError as error:  # no file descriptor is left; those who wait do so in the kernel's queue
                 LOG.error("No connection can be accepted: %s", error)
                 self.pause()
                 loop.call_later(CROWDED_SECONDS, self.accept)
-                return
+                return False
             if len(self.connections) + len(self._arriving) >= self._crowd and not self._make_room():
                 client.close()
                 continue
@@ -279,6 +293,7 @@ class Server:
             arriving = loop.create_task(loop.connect_accepted_socket(lambda: Connection(self), client))
             self._arriving.add(arriving)
             arriving.add_done_callback(self._arrived)
+        return True
 
     def _make_room(self) -> bool:
         """End the connection that has let us wait the longest; False if all of them wait for us."""
