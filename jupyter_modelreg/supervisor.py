@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0  # so long who connects waits in the queue for an instance to come back
 ANSWER_SECONDS = 10.0  # an instance without a liveness probe that says nothing for so long hangs
-CALL_SECONDS = 30.0  # one call of a model that takes longer than this and three times the request's limit hangs
+CALL_SECONDS = 30.0  # one call that takes longer than this, or the probe's patience, and three times the request's limit hangs
 MAX_FAILED_STARTS = 5
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
@@ -750,8 +750,8 @@ class Instance:
         import asyncio
 
         assert self.run
-        limits = self.run.plan.request_settings
-        call_seconds = max(CALL_SECONDS, 3 * limits.request_timeout_ms / 1000 if limits else 0.0)
+        plan = self.run.plan
+        call_seconds = max(patience if plan.liveness_probe else CALL_SECONDS, 3 * plan.timeout_seconds)
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(link.closed.wait(), LOOK_SECONDS)

@@ -16,7 +16,7 @@ import time
 
 from .entities.collection import DataCollector
 from .entities.model import Signature
-from .entities.online import OnlineRequestSettings, ProbeSettings
+from .entities.online import DEFAULT_TIMEOUT_SECONDS, OnlineRequestSettings, ProbeSettings
 from .errors import ModelRegistryError
 from .folders import read_json, write_json
 from .processes import boot_id
@@ -77,6 +77,11 @@ class WorkerPlan(Record):
     liveness_probe: ProbeSettings | None = None
     is_trusted: bool = False
     notices: list[str] = field(default=[], help="What is otherwise here than in the cloud, for the log.")
+
+    @property
+    def timeout_seconds(self) -> float:
+        """So long a caller waits for an answer."""
+        return self.request_settings.request_timeout_ms / 1000 if self.request_settings else DEFAULT_TIMEOUT_SECONDS
 
 
 class WorkerStatus(Record):
@@ -387,7 +392,7 @@ class Worker:
         os._exit(0)  # a model that hangs does not keep the process
 
     async def _serve(self, models: list[ServedModel]) -> None:
-        from .serving.app import DEFAULT_MAX_WAITING, DEFAULT_TIMEOUT_SECONDS, App
+        from .serving.app import DEFAULT_MAX_WAITING, App
         from .serving.frames import FrameServer
         from .serving.http import Server
         from .serving.routing import Router
@@ -405,7 +410,7 @@ class Worker:
             collector=self._collector,
             code_folder=plan.code_folder,
             endpoint=plan.endpoint,
-            timeout_seconds=limits.request_timeout_ms / 1000 if limits else DEFAULT_TIMEOUT_SECONDS,
+            timeout_seconds=plan.timeout_seconds,
             # Source: Azure ML answers 429 above twice the concurrency of all instances.
             max_waiting=2 * limits.max_concurrent_requests_per_instance if limits else DEFAULT_MAX_WAITING,
         )

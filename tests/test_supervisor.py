@@ -294,6 +294,27 @@ def test_a_model_that_hangs_is_ended_and_replaced(workspace: Workspace, monkeypa
     assert "did not answer for 2 seconds" in (folder_of(workspace) / "supervisor.log").read_text()
 
 
+def test_a_call_that_never_returns_ends_its_instance_by_the_probe_while_others_are_answered(workspace: Workspace) -> None:
+    script = SCRIPT.replace(
+        '    if asked.get("die")', '    if asked.get("hang"):\n        __import__("threading").Event().wait()\n    if asked.get("die")'
+    )
+    probe = ["liveness_probe.period=1", "liveness_probe.timeout=1", "liveness_probe.failure_threshold=2"]
+    deploy(workspace, script=script, all_traffic=True, set=[*probe, "request_settings.request_timeout_ms=500"])
+    deploy(workspace, "green")
+    (instance,) = instances_of(workspace)
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="408"):
+        ask(workspace, {"hang": True})
+    while time.monotonic() - began < 1.8:  # the hanging one takes connections all the while
+        assert ask(workspace, name="green")[0] == "green"
+    assert is_alive(instance)
+    until(lambda: not is_alive(instance), 10)
+    until(lambda: sum(item.is_ready for item in status_of(workspace).instances) == 1)
+    answer, pid = ask(workspace)
+    assert (answer, pid != instance.pid) == ("blue", True)
+    assert "one call of the model took longer than 2 seconds" in (folder_of(workspace) / "supervisor.log").read_text()
+
+
 def test_one_that_always_dies_is_given_up_with_its_last_words_until_asked(workspace: Workspace) -> None:
     script = "import os\ndef init():\n    if os.path.exists('WORD'):\n        raise RuntimeError('no coffee')\n" + RUN
     Path("flag").mkdir()
