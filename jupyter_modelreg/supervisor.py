@@ -43,6 +43,7 @@ MAX_PAUSE_SECONDS = 30.0
 SOUND_SECONDS = 2.0  # what answered for so long did not die of how it was started
 MAX_LOG_BYTES = 10_000_000
 KEPT_LOGS = 3
+LOCK_TRIES = 50  # a millisecond each
 UP_SECONDS = 10.0
 GRACE_SECONDS = 10.0
 DELETE_SECONDS = 2.0  # for the answers under way at what nobody wants any more
@@ -852,8 +853,8 @@ def _living(run: str) -> list[Instance]:
 def rotate(path: str) -> None:
     """Begin a log anew when it is large, and keep a few old ones.
 
-    It is emptied where it is, since whatever a script started writes there too; what is printed in that moment is lost, and
-    of what grew beyond the size between two looks the beginning.
+    It is emptied where it is, since whatever a script started writes there too; what that prints in the very moment may be lost,
+    what an instance prints itself is not. Of what grew to more than twice the size between two looks the beginning is lost.
     """
     import shutil
 
@@ -863,14 +864,31 @@ def rotate(path: str) -> None:
         for number in range(KEPT_LOGS - 1, 0, -1):
             with suppress(FileNotFoundError):
                 os.replace(f"{path}.{number}", f"{path}.{number + 1}")
-        with open(path, "rb") as held, open(os.open(f"{path}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as kept:
-            held.seek(-MAX_LOG_BYTES, os.SEEK_END)
-            shutil.copyfileobj(held, kept, 1 << 20)
+        with open(path, "r+b") as held, open(os.open(f"{path}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as kept:
+            size = held.seek(0, os.SEEK_END)
+            held.seek(max(0, size - 2 * MAX_LOG_BYTES))
+            while held.tell() < size:  # most of it, while others print
+                kept.write(held.read(1 << 20))
+            _be_alone(held.fileno())
+            shutil.copyfileobj(held, kept)
+            kept.flush()
+            held.truncate(0)
     except FileNotFoundError:
         return
     except OSError as error:  # a full disk keeps the newest lines only
         print(f"{path} is emptied without a copy: {error.strerror}", flush=True)
-    os.truncate(path, 0)
+        os.truncate(path, 0)
+
+
+def _be_alone(log: int) -> None:
+    """Wait for the lock of a log that instances share while they print; not for long, since one may have been stopped there."""
+    import fcntl
+
+    for _ in range(LOCK_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.001)
 
 
 if __name__ == "__main__":

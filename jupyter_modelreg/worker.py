@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 
 from .entities.collection import DataCollector
 from .entities.model import Signature
@@ -173,15 +174,31 @@ def own_environment() -> dict[str, str]:
 
 
 def keep_printing() -> None:
-    """Print from now on whether it can be written or not: a full disk costs lines of a log, never a request."""
+    """Print from now on whether it can be written or not: a full disk costs lines of a log, never a request.
+
+    While it writes it shares a lock with other writers, which who empties the log takes alone: no line falls between.
+    """
+    import fcntl
     import io
+    import threading
+
+    turns: Any = threading.RLock()  # both streams have one file, whose lock the first to end would give up for the other
+    os.register_at_fork(after_in_child=turns._at_fork_reinit)
+
+    def lock(how: int) -> None:
+        with suppress(OSError):  # no file, or on a disk without locks
+            fcntl.flock(1, how)
 
     class Log(io.FileIO):
         def write(self, text: Any) -> int:
-            try:
-                return super().write(text)
-            except OSError:
-                return memoryview(text).nbytes
+            with turns:
+                lock(fcntl.LOCK_SH)
+                try:
+                    return super().write(text)
+                except OSError:
+                    return memoryview(text).nbytes
+                finally:
+                    lock(fcntl.LOCK_UN)
 
     class Output(io.TextIOWrapper):
         def close(self) -> None:

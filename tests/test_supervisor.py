@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -552,3 +553,47 @@ def test_a_log_that_grows_is_begun_anew_and_the_newest_old_ones_are_kept(tmp_pat
         ("log.txt.2", "3", 0o600),
         ("log.txt.3", "2", 0o600),
     ]
+
+
+PRINTS = """
+import sys, threading, time
+from jupyter_modelreg.worker import keep_printing
+keep_printing()
+def lines(stream):
+    for number in range(9000):
+        stream.write(f"{stream.buffer.name} {sys.argv[1]} {number} {'.' * 1000}\\n")
+        if number % 100 == 0: time.sleep(0.01)
+threads = [threading.Thread(target=lines, args=(stream,)) for stream in (sys.stdout, sys.stderr)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_no_line_is_lost_where_a_log_is_begun_anew_while_instances_print(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.touch()
+    with path.open("ab") as first, path.open("ab") as second:
+        writers = [
+            subprocess.Popen([sys.executable, "-c", PRINTS, str(number)], stdout=log, stderr=log)
+            for number, log in enumerate((first, second))
+        ]
+        while any(writer.poll() is None for writer in writers):
+            rotate(str(path))
+    assert [writer.returncode for writer in writers] == [0, 0]
+    logs = [*sorted(tmp_path.glob("log.txt.*"), reverse=True), path]
+    assert len(logs) > 1
+    told: dict[str, list[int]] = {}
+    for line in "".join(log.read_text() for log in logs).splitlines():
+        stream, writer, number, _ = line.split()
+        told.setdefault(f"{stream} {writer}", []).append(int(number))
+    assert sorted(len(numbers) for numbers in told.values()) == [9000] * 4
+    assert all(numbers == list(range(9000)) for numbers in told.values())
+
+
+def test_a_log_whose_lock_somebody_keeps_is_begun_anew_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("." * MAX_LOG_BYTES)
+    with path.open() as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_SH)
+        rotate(str(path))
+    assert (path.stat().st_size, (tmp_path / "log.txt.1").stat().st_size) == (0, MAX_LOG_BYTES)
