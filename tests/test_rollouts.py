@@ -212,7 +212,8 @@ def test_hours_of_everything_lose_nothing_but_what_a_killed_instance_had_in_hand
 
 
 def _is_whole(workspace: Workspace, name: str) -> bool:  # noqa: F811
-    return sum(item.is_ready for item in status_of(workspace, name).instances) == 2
+    ready = {item.pid for item in status_of(workspace, name).instances if item.is_ready}
+    return len(ready) == 2 and ready == {item.pid for item in instances_of(workspace, name)}  # none that died unnoticed so far
 
 
 def test_a_stream_of_another_deployment_arrives_in_pieces_and_ends_there_when_its_reader_goes(workspace: Workspace) -> None:  # noqa: F811
