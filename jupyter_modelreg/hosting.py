@@ -231,7 +231,7 @@ def remove_deployment(workspace: Workspace, endpoint_name: str, name: str) -> No
 def remove_endpoint(workspace: Workspace, name: str) -> None:
     """Stop an endpoint's processes, then forget it, its keys and its logs."""
     folder = endpoint_folder(workspace, name)
-    with suppress(NotFound), _changing(workspace, name) as wanted:
+    with suppress(NotFound, Unavailable), _changing(workspace, name) as wanted:  # what cannot be read may be deleted
         wanted.is_deleted = True
     for deployment in workspace.catalog.list_deployments(name):
         workspace.catalog.delete_deployment(name, str(deployment.name))

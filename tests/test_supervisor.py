@@ -26,6 +26,7 @@ from jupyter_modelreg.commands.online import (
     DeleteOnlineDeployment,
     DeleteOnlineEndpoint,
     InvokeOnlineEndpoint,
+    ListOnlineEndpoints,
     ShowOnlineDeployment,
     ShowOnlineEndpoint,
     UpdateOnlineDeployment,
@@ -41,6 +42,7 @@ from jupyter_modelreg.online import (
     delete_endpoint,
     get_keys,
     invoke_endpoint,
+    list_endpoints,
     show_deployment,
     show_endpoint,
     update_deployment,
@@ -507,6 +509,12 @@ def test_what_another_version_wrote_is_read_or_said_to_be_unreadable_and_nothing
     path.write_text(text)
     assert (ask(workspace), show()) == (["blue", instance.pid], "healthy")
     assert (log.read_text().count("cannot be read"), "Traceback" in log.read_text()) == (3, False)
+    create_endpoint(workspace, CreateOnlineEndpoint(name="other"))
+    path.write_text("[1]")
+    listed = {item.name: (item.state, "must be a mapping" in str(item.error)) for item in list_endpoints(workspace, ListOnlineEndpoints())}
+    assert listed == {"live": ("failed", True), "other": ("empty", False)}
+    delete_endpoint(workspace, DeleteOnlineEndpoint(name="live"))
+    assert not is_alive(instance)
 
 
 def test_a_supervisor_that_cannot_read_what_is_wanted_says_so_in_one_line(workspace: Workspace, tmp_path: Path) -> None:
