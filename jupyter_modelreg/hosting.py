@@ -231,7 +231,7 @@ def remove_deployment(workspace: Workspace, endpoint_name: str, name: str) -> No
 def remove_endpoint(workspace: Workspace, name: str) -> None:
     """Stop an endpoint's processes, then forget it, its keys and its logs."""
     folder = endpoint_folder(workspace, name)
-    with suppress(NotFound), _changing(workspace, name) as wanted:
+    with suppress(NotFound, Unavailable), _changing(workspace, name) as wanted:  # what cannot be read may be deleted
         wanted.is_deleted = True
     for deployment in workspace.catalog.list_deployments(name):
         workspace.catalog.delete_deployment(name, str(deployment.name))
@@ -337,21 +337,25 @@ def _supervise(workspace: Workspace, wanted: Wanted, port: int | None) -> int:
     Unavailable
         If the port is in use.
     """
+    from .serving import bind_port
     from .serving.handover import ask
     from .supervisor import start_supervisor, write_wanted
 
     folder = endpoint_folder(workspace, wanted.endpoint)
     said = ask(folder, {"ask": "hello"})
-    if said and port in (None, said["port"]):
+    if said and port not in (None, said["port"]):
+        bind_port(port, host=HOST).close()  # says what is wrong with it
+        moved = ask(folder, {"ask": "move", "port": port})
+        if moved is None or "error" in moved:
+            raise Unavailable(moved["error"] if moved else f'Endpoint "{wanted.endpoint}" does not move to port {port}; try again.')
+        said["port"] = port
+    if said:
         wanted.port = int(said["port"])
         write_wanted(folder, wanted)
         ask(folder, {"ask": "look"})
         return wanted.port
     with _listener(folder, wanted, port) as listener:
-        # What hangs, or shall move to another port, ends first.
-        _end_supervisor(folder)
-        if port not in (None, wanted.port):
-            _end_instances(folder)
+        _end_supervisor(folder)  # one that hangs; its instances go on, at this port
         wanted.port = listener.getsockname()[1]
         write_wanted(folder, wanted)
         start_supervisor(folder, listener)
@@ -683,18 +687,21 @@ _STATES = ("healthy", "starting", "unhealthy", "failed", "stopped")
 
 def observe_deployment(workspace: Workspace, endpoint_name: str, name: str) -> OnlineDeployment:
     """Return a deployment with its instances and what the supervisor says of them right now."""
+    from .supervisor import read_wanted
+
     deployment = workspace.catalog.get_deployment(endpoint_name, name)
     process = workspace.catalog.get_process(endpoint_name, name)
     if process is None:
         return deployment.replace(state="stopped", error="It was never started.")
     state, error, status = _state_of(workspace, endpoint_name, process)
+    wanted = read_wanted(endpoint_folder(workspace, endpoint_name))
     pids = [item.pid for item in status.instances if item.is_ready] if status else []
     return deployment.replace(
         state=state,
         error=error,
         provisioning_state=_provisioning_state(workspace, deployment, process, state, status),
         pid=pids[0] if pids and state in ("healthy", "starting") else None,
-        port=process["port"],
+        port=wanted.port if wanted else process["port"],
         notices=_notices_of(process["folder"]),
     )
 

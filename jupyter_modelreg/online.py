@@ -10,7 +10,7 @@ import os
 from . import hosting
 from .entities.online import MAX_DEPLOYMENTS, CodeConfiguration, EndpointKeys, OnlineDeployment, OnlineEndpoint
 from .environments import resolve_environment
-from .errors import Conflict, InvalidInput, NotFound, Refused
+from .errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
 from .records import fields
 
 TYPE_CHECKING = False
@@ -150,8 +150,15 @@ def put_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> OnlineEn
 
 
 def list_endpoints(workspace: Workspace, command: ListOnlineEndpoints) -> list[OnlineEndpoint]:
-    """Return every endpoint as it is observed now."""
-    return [hosting.observe_endpoint(workspace, str(item.name)) for item in workspace.catalog.list_endpoints()]
+    """Return every endpoint as it is observed now; one whose files cannot be read says so and hides no other."""
+    return [_observed(workspace, item) for item in workspace.catalog.list_endpoints()]
+
+
+def _observed(workspace: Workspace, endpoint: OnlineEndpoint) -> OnlineEndpoint:
+    try:
+        return hosting.observe_endpoint(workspace, str(endpoint.name))
+    except Unavailable as error:
+        return endpoint.replace(state="failed", error=error.message)
 
 
 def show_endpoint(workspace: Workspace, command: ShowOnlineEndpoint) -> OnlineEndpoint:

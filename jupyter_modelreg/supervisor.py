@@ -16,7 +16,7 @@ import sys
 import time
 from contextlib import suppress
 
-from .errors import Unavailable
+from .errors import InvalidInput, Unavailable
 from .folders import listed, read_json, write_json
 from .pythons.containers import remove_container
 from .records import Record, field, from_dict
@@ -36,13 +36,14 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0  # so long who connects waits in the queue for an instance to come back
 ANSWER_SECONDS = 10.0  # an instance without a liveness probe that says nothing for so long hangs
-CALL_SECONDS = 30.0  # one call of a model that takes longer than this and three times the request's limit hangs
+CALL_SECONDS = 30.0  # one call that takes longer than this, or the probe's patience, and three times the request's limit hangs
 MAX_FAILED_STARTS = 5
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
 SOUND_SECONDS = 2.0  # what answered for so long did not die of how it was started
 MAX_LOG_BYTES = 10_000_000
 KEPT_LOGS = 3
+LOCK_TRIES = 50  # a millisecond each
 UP_SECONDS = 10.0
 GRACE_SECONDS = 10.0
 DELETE_SECONDS = 2.0  # for the answers under way at what nobody wants any more
@@ -61,7 +62,6 @@ class Wanted(Record):
     """``endpoint.json``: what shall be, written by operations."""
 
     endpoint: str
-    host: str = "127.0.0.1"
     port: int | None = field(default=None, help="None until there is a first deployment.")
     auth_mode: str = "key"
     traffic: dict[str, int] = {}
@@ -124,9 +124,21 @@ def start_supervisor(folder: str, listener: socket, environment: Mapping[str, st
 
 
 def read_wanted(folder: str) -> Wanted | None:
-    """Return what an endpoint shall be; None when there is no such endpoint."""
-    values = read_json(os.path.join(folder, "endpoint.json"))
-    return from_dict(Wanted, values) if values else None
+    """Return what an endpoint shall be; None when there is no such endpoint.
+
+    Raises
+    ------
+    Unavailable
+        If the file was damaged, or written in a format that this version does not know.
+    """
+    path = os.path.join(folder, "endpoint.json")
+    try:
+        values = read_json(path)
+        if isinstance(values, dict):
+            values.pop("host", None)  # was written once and never read
+        return from_dict(Wanted, values) if values else None
+    except (InvalidInput, ValueError) as error:
+        raise Unavailable(f"{path} cannot be read; the version of jupyter_modelreg that wrote it, or a newer one, may: {error}") from None
 
 
 def write_wanted(folder: str, wanted: Wanted) -> None:
@@ -188,7 +200,12 @@ def main(folder: str, fd: int) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 0
-        asyncio.run(Supervisor(folder, socket.socket(fileno=fd)).run())
+        try:
+            supervisor = Supervisor(folder, socket.socket(fileno=fd))
+        except Unavailable as error:
+            print(error, flush=True)
+            return error.exit_code
+        asyncio.run(supervisor.run())
     return 0
 
 
@@ -204,7 +221,7 @@ class Supervisor:
         self.folder, self.listener = folder, listener
         self.environment = dict(os.environ)
         self._wanted = read_wanted(folder) or Wanted(endpoint=os.path.basename(folder), is_deleted=True)
-        self._gate = Gate(listener.getsockname()[1], os.path.join(folder, "keys.json"))
+        self._gate = Gate(self.port, os.path.join(folder, "keys.json"))
         self._server = Server(self._respond, self._refuse)
         self._deployments: dict[str, Deployment] = {}
         self._retiring: set[asyncio.Task[None]] = set()
@@ -212,7 +229,13 @@ class Supervisor:
         self._routes: dict[str, Any] = {}
         self._unready_since = time.monotonic()
         self._looks = 0
+        self._complaint = ""
         self._is_ending = False
+
+    @property
+    def port(self) -> int:
+        """Where the endpoint listens."""
+        return int(self.listener.getsockname()[1])
 
     async def run(self) -> None:
         """Find what lives, then look after it until nothing is wanted."""
@@ -246,8 +269,15 @@ class Supervisor:
         os._exit(0)
 
     def _read(self) -> bool:
-        """Read what is wanted; say whether anything is."""
-        wanted = read_wanted(self.folder)
+        """Read what is wanted; say whether anything is. While nobody can read it, what was wanted before is kept up."""
+        try:
+            wanted = read_wanted(self.folder)
+        except Unavailable as error:
+            if error.message != self._complaint:
+                print(error, flush=True)
+            self._complaint = error.message
+            return True
+        self._complaint = ""
         if wanted is None or wanted.is_deleted:
             return False
         self._wanted = wanted
@@ -270,7 +300,9 @@ class Supervisor:
 
         match question["ask"]:
             case "hello":
-                return {"pid": os.getpid(), "port": self.listener.getsockname()[1]}
+                return {"pid": os.getpid(), "port": self.port}
+            case "move":
+                return await self._move(int(question["port"]))
             case "listener":
                 return {"descriptor": self.listener.fileno()}
             case "look":
@@ -286,6 +318,26 @@ class Supervisor:
             case "end":
                 self._is_ending = True
                 self.changed()
+        return {}
+
+    async def _move(self, port: int) -> dict[str, Any]:
+        """Listen at another port with all instances, which go on; or say why not. Those that start follow once they are ready."""
+        import asyncio
+        import socket
+
+        from .serving import bind_port
+
+        try:
+            listener = bind_port(port)
+        except (InvalidInput, Unavailable) as error:
+            return {"error": error.message}
+        old, self.listener = self.listener.dup(), listener
+        self._gate.move(port)
+        self._server.move(listener)
+        instances = [instance for deployment in self._deployments.values() for run in deployment.runs for instance in run.ready]
+        await asyncio.gather(*(instance.follow() for instance in instances))
+        with old, suppress(OSError):
+            old.shutdown(socket.SHUT_RDWR)  # for those too that hold a copy and accept nobody
         return {}
 
     # --- what is there
@@ -616,6 +668,7 @@ class Instance:
         self._is_accepting: bool | None = None
         self._link: Link | None = None
         self._ready_at: float | None = None
+        self._port = 0
         self.busy_share = 0.0  # of the last second
         self._measured = (time.monotonic(), 0.0)
 
@@ -637,6 +690,8 @@ class Instance:
                     await self._start()
                 self._link = await self._connect()
                 await self._link.ask({"ask": "ready"})
+                while self._port != run.supervisor.port:
+                    await self._follow(self._link)
         except TimeoutError:
             return self._fault(f"it was not ready after {seconds:.0f} second{'' if seconds == 1 else 's'}; the log's end follows")
         except Unavailable as error:
@@ -689,14 +744,15 @@ class Instance:
                 continue
             if said["token"] != self.identity.token:
                 raise ConnectionRefusedError("somebody else sits there")
+            self._port = said["port"]
             return link
 
     async def _watch(self, link: Link, patience: float) -> Fault:
         import asyncio
 
         assert self.run
-        limits = self.run.plan.request_settings
-        call_seconds = max(CALL_SECONDS, 3 * limits.request_timeout_ms / 1000 if limits else 0.0)
+        plan = self.run.plan
+        call_seconds = max(patience if plan.liveness_probe else CALL_SECONDS, 3 * plan.timeout_seconds)
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(link.closed.wait(), LOOK_SECONDS)
@@ -716,6 +772,17 @@ class Instance:
         since, before = self._measured
         self._measured = (now, seconds)
         self.busy_share = min(max(seconds - before, 0.0) / max(now - since, 0.001), 1.0)
+
+    async def follow(self) -> None:
+        """Listen where the supervisor listens now."""
+        import asyncio
+
+        if self._link:
+            with suppress(ConnectionError, TimeoutError):
+                await asyncio.wait_for(self._follow(self._link), ANSWER_SECONDS / 2)
+
+    async def _follow(self, link: Link) -> None:
+        self._port = (await link.ask({"ask": "move"}))["port"]
 
     async def accept(self, *, is_on: bool, is_new: bool) -> None:
         """Let it take new connections, or leave them to others; it reads the routes first, which may be new."""
@@ -786,8 +853,8 @@ def _living(run: str) -> list[Instance]:
 def rotate(path: str) -> None:
     """Begin a log anew when it is large, and keep a few old ones.
 
-    It is emptied where it is, since whatever a script started writes there too; what is printed in that moment is lost, and
-    of what grew beyond the size between two looks the beginning.
+    It is emptied where it is, since whatever a script started writes there too; what that prints in the very moment may be lost,
+    what an instance prints itself is not. Of what grew to more than twice the size between two looks the beginning is lost.
     """
     import shutil
 
@@ -797,14 +864,31 @@ def rotate(path: str) -> None:
         for number in range(KEPT_LOGS - 1, 0, -1):
             with suppress(FileNotFoundError):
                 os.replace(f"{path}.{number}", f"{path}.{number + 1}")
-        with open(path, "rb") as held, open(os.open(f"{path}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as kept:
-            held.seek(-MAX_LOG_BYTES, os.SEEK_END)
-            shutil.copyfileobj(held, kept, 1 << 20)
+        with open(path, "r+b") as held, open(os.open(f"{path}.1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as kept:
+            size = held.seek(0, os.SEEK_END)
+            held.seek(max(0, size - 2 * MAX_LOG_BYTES))
+            while held.tell() < size:  # most of it, while others print
+                kept.write(held.read(1 << 20))
+            _be_alone(held.fileno())
+            shutil.copyfileobj(held, kept)
+            kept.flush()
+            held.truncate(0)
     except FileNotFoundError:
         return
     except OSError as error:  # a full disk keeps the newest lines only
         print(f"{path} is emptied without a copy: {error.strerror}", flush=True)
-    os.truncate(path, 0)
+        os.truncate(path, 0)
+
+
+def _be_alone(log: int) -> None:
+    """Wait for the lock of a log that instances share while they print; not for long, since one may have been stopped there."""
+    import fcntl
+
+    for _ in range(LOCK_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.001)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 
 from .entities.collection import DataCollector
 from .entities.model import Signature
-from .entities.online import OnlineRequestSettings, ProbeSettings
+from .entities.online import DEFAULT_TIMEOUT_SECONDS, OnlineRequestSettings, ProbeSettings
 from .errors import ModelRegistryError
 from .folders import read_json, write_json
 from .processes import boot_id
@@ -77,6 +78,11 @@ class WorkerPlan(Record):
     liveness_probe: ProbeSettings | None = None
     is_trusted: bool = False
     notices: list[str] = field(default=[], help="What is otherwise here than in the cloud, for the log.")
+
+    @property
+    def timeout_seconds(self) -> float:
+        """So long a caller waits for an answer."""
+        return self.request_settings.request_timeout_ms / 1000 if self.request_settings else DEFAULT_TIMEOUT_SECONDS
 
 
 class WorkerStatus(Record):
@@ -168,15 +174,31 @@ def own_environment() -> dict[str, str]:
 
 
 def keep_printing() -> None:
-    """Print from now on whether it can be written or not: a full disk costs lines of a log, never a request."""
+    """Print from now on whether it can be written or not: a full disk costs lines of a log, never a request.
+
+    While it writes it shares a lock with other writers, which who empties the log takes alone: no line falls between.
+    """
+    import fcntl
     import io
+    import threading
+
+    turns: Any = threading.RLock()  # both streams have one file, whose lock the first to end would give up for the other
+    os.register_at_fork(after_in_child=turns._at_fork_reinit)
+
+    def lock(how: int) -> None:
+        with suppress(OSError):  # no file, or on a disk without locks
+            fcntl.flock(1, how)
 
     class Log(io.FileIO):
         def write(self, text: Any) -> int:
-            try:
-                return super().write(text)
-            except OSError:
-                return memoryview(text).nbytes
+            with turns:
+                lock(fcntl.LOCK_SH)
+                try:
+                    return super().write(text)
+                except OSError:
+                    return memoryview(text).nbytes
+                finally:
+                    lock(fcntl.LOCK_UN)
 
     class Output(io.TextIOWrapper):
         def close(self) -> None:
@@ -387,7 +409,7 @@ class Worker:
         os._exit(0)  # a model that hangs does not keep the process
 
     async def _serve(self, models: list[ServedModel]) -> None:
-        from .serving.app import DEFAULT_MAX_WAITING, DEFAULT_TIMEOUT_SECONDS, App
+        from .serving.app import DEFAULT_MAX_WAITING, App
         from .serving.frames import FrameServer
         from .serving.http import Server
         from .serving.routing import Router
@@ -405,7 +427,7 @@ class Worker:
             collector=self._collector,
             code_folder=plan.code_folder,
             endpoint=plan.endpoint,
-            timeout_seconds=limits.request_timeout_ms / 1000 if limits else DEFAULT_TIMEOUT_SECONDS,
+            timeout_seconds=plan.timeout_seconds,
             # Source: Azure ML answers 429 above twice the concurrency of all instances.
             max_waiting=2 * limits.max_concurrent_requests_per_instance if limits else DEFAULT_MAX_WAITING,
         )
@@ -432,6 +454,8 @@ class Worker:
         if asked == "ready":
             await self._ready.wait()
             return {"state": "healthy"}
+        if asked == "move":
+            return await self._move()
         return answers[asked]()
 
     def _welcome(self, question: dict[str, Any], visitor: Visitor) -> dict[str, Any]:
@@ -440,7 +464,22 @@ class Worker:
         if "environment" in question:
             self._supervisors.add(visitor)
             self._environment = question["environment"]
-        return {"pid": os.getpid(), "token": os.environ.get(TOKEN, "")}
+        return {"pid": os.getpid(), "token": os.environ.get(TOKEN, ""), "port": self._listener.getsockname()[1]}
+
+    async def _move(self) -> dict[str, Any]:
+        """Listen where the supervisor does now; say at which port that is."""
+        import asyncio
+
+        from .serving.handover import take
+
+        assert self._plan.endpoint_folder
+        listener = await asyncio.to_thread(take, self._plan.endpoint_folder)
+        if listener:
+            os.set_inheritable(listener.fileno(), False)
+            self._app.move(listener.getsockname()[1])
+            self._server.move(listener)
+            self._listener = listener
+        return {"port": self._listener.getsockname()[1]}
 
     def _accept(self, *, is_on: bool) -> dict[str, Any]:
         """Take new connections or leave them to others, by the routes as they are now."""

@@ -401,6 +401,10 @@ def test_an_endpoint_of_tokens_takes_its_own_and_nothing_else(workspace: Workspa
 def test_many_wrong_keys_are_told_to_wait_and_a_right_one_is_still_taken(workspace: Workspace, scaler: Path) -> None:
     url = str(deploy_script(workspace, scaler).scoring_uri)
     assert [request(url, "POST", "/score", body=b"{}", key="wrong")[0] for _ in range(22)] == [401] * 20 + [429] * 2
+    other = http.client.HTTPConnection(url.split("/")[2], timeout=30, source_address=("127.0.0.2", 0))
+    other.request("POST", "/score", b"{}", {"Authorization": "Bearer wrong"})
+    assert other.getresponse().status == 401  # nobody guessed from there
+    other.close()
     assert ask(workspace, "scale", {"data": [1]}) == [2.0]
 
 

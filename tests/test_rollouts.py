@@ -1,6 +1,6 @@
 """New versions beside old ones under load: no request is lost, shares hold, and a killed instance costs what it had in hand.
 
-``scripts/rollouts`` runs many more rollouts and kills than a test has time for.
+``scripts/rollouts`` runs many more rollouts, kills and hours than a test has time for.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from typing import Any
 from jupyter_modelreg.commands.online import (
     DeleteOnlineDeployment,
     GetOnlineEndpointCredentials,
+    RegenerateOnlineEndpointKeys,
     ShowOnlineEndpoint,
     UpdateOnlineDeployment,
 )
-from jupyter_modelreg.online import delete_deployment, get_keys, show_endpoint, update_deployment
+from jupyter_modelreg.compute import is_alive
+from jupyter_modelreg.online import delete_deployment, get_keys, regenerate_keys, show_endpoint, update_deployment
 from jupyter_modelreg.workspace import Workspace
 
 from .load import Load
 from .serving.test_routing import bounds
-from .test_supervisor import deploy, instances_of, kill, share, status_of, until, workspace  # noqa: F401 - a fixture
+from .soak import held_by
+from .test_supervisor import deploy, instances_of, kill, share, status_of, supervisor_of, until, workspace  # noqa: F401 - a fixture
 
 ROLLOUTS = int(os.environ.get("MODELREG_TEST_ROLLOUTS", "3"))
+HOURS = int(os.environ.get("MODELREG_TEST_HOURS", "1"))
 KILLS = int(os.environ.get("MODELREG_TEST_KILLS", "6"))
 QUESTIONS = 2000
 SCRIPT = """
@@ -162,8 +166,54 @@ def test_a_random_instance_killed_each_second_costs_only_what_it_had_in_hand(wor
     assert {item.what.partition(" ")[0] for item in load.failures} <= {"502", "IncompleteReadError:", "ConnectionResetError:"}
 
 
+def test_hours_of_everything_lose_nothing_but_what_a_killed_instance_had_in_hand(workspace: Workspace) -> None:  # noqa: F811
+    """Each hour of a day is what happens in it, without the waiting: a rollout, a kill, more and fewer instances, an update, new keys."""
+    deploy(workspace, "at-0", script=SCRIPT, all_traffic=True)
+    kills: list[float] = []
+    chance = random.Random(24)
+    with Load(*address_and_key(workspace)) as load:
+        first = held_by(supervisor_of(workspace).pid)
+        for hour in range(1, HOURS + 1):
+            old, new = f"at-{hour - 1}", f"at-{hour}"
+            deploy(workspace, new, script=SCRIPT)
+            for traffic, mirror in (
+                (f"{old}=100", f"{new}=10"),
+                *((f"{old}={100 - share} {new}={share}", f"{new}=0") for share in (10, 50, 100)),
+            ):
+                share(workspace, traffic, mirror)
+                load.go_on()
+            delete_deployment(workspace, DeleteOnlineDeployment(name=old, endpoint_name="live"))
+            count = UpdateOnlineDeployment(name=new, endpoint_name="live", set=["instance_count=2"])
+            update_deployment(workspace, count)
+            if chance.random() < 0.5:
+                kill(supervisor_of(workspace))
+            else:
+                kills.append(time.monotonic())
+                kill(chance.choice(instances_of(workspace, new)))
+            until(lambda new=new: is_alive(supervisor_of(workspace)) and _is_whole(workspace, new), 60)  # type: ignore[misc]
+            load.go_on()
+            update_deployment(workspace, count.replace(set=["instance_count=1"]))
+            deploy(workspace, new, script=SCRIPT)
+            regenerate_keys(workspace, RegenerateOnlineEndpointKeys(name="live", key_type="secondary"))
+            load.go_on()
+        until(lambda: len(instances_of(workspace, new)) == 1)
+        last = held_by(supervisor_of(workspace).pid)
+    lost = [item for item in load.failures if not any(item.asked <= moment + 0.1 and moment <= item.told for moment in kills)]
+    print(
+        f"{HOURS} hours, {load.total:,} questions: {len(load.wrong)} wrong, {len(lost)} lost, {len(load.failures)} in hand at {len(kills)} kills"
+    )
+    print(
+        f"supervisor: {first.memory_kb:,} KB and {first.descriptors} descriptors at first, {last.memory_kb:,} KB and {last.descriptors} at last"
+    )
+    assert (load.wrong, lost) == ([], [])
+    assert len(load.failures) <= len(kills) * 8
+    assert last.descriptors <= first.descriptors + 2
+    assert last.memory_kb < first.memory_kb + 8192
+
+
 def _is_whole(workspace: Workspace, name: str) -> bool:  # noqa: F811
-    return sum(item.is_ready for item in status_of(workspace, name).instances) == 2
+    ready = {item.pid for item in status_of(workspace, name).instances if item.is_ready}
+    return len(ready) == 2 and ready == {item.pid for item in instances_of(workspace, name)}  # none that died unnoticed so far
 
 
 def test_a_stream_of_another_deployment_arrives_in_pieces_and_ends_there_when_its_reader_goes(workspace: Workspace) -> None:  # noqa: F811

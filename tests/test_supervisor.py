@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +26,7 @@ from jupyter_modelreg.commands.online import (
     DeleteOnlineDeployment,
     DeleteOnlineEndpoint,
     InvokeOnlineEndpoint,
+    ListOnlineEndpoints,
     ShowOnlineDeployment,
     ShowOnlineEndpoint,
     UpdateOnlineDeployment,
@@ -39,12 +42,14 @@ from jupyter_modelreg.online import (
     delete_endpoint,
     get_keys,
     invoke_endpoint,
+    list_endpoints,
     show_deployment,
     show_endpoint,
     update_deployment,
     update_endpoint,
 )
 from jupyter_modelreg.processes import ProcessIdentity
+from jupyter_modelreg.serving import bind_port
 from jupyter_modelreg.supervisor import MAX_LOG_BYTES, RunStatus, instance_folders, read_run_status, read_supervisor, read_wanted, rotate
 from jupyter_modelreg.worker import read_identity
 from jupyter_modelreg.workspace import Workspace
@@ -292,6 +297,27 @@ def test_a_model_that_hangs_is_ended_and_replaced(workspace: Workspace, monkeypa
     assert "did not answer for 2 seconds" in (folder_of(workspace) / "supervisor.log").read_text()
 
 
+def test_a_call_that_never_returns_ends_its_instance_by_the_probe_while_others_are_answered(workspace: Workspace) -> None:
+    script = SCRIPT.replace(
+        '    if asked.get("die")', '    if asked.get("hang"):\n        __import__("threading").Event().wait()\n    if asked.get("die")'
+    )
+    probe = ["liveness_probe.period=1", "liveness_probe.timeout=1", "liveness_probe.failure_threshold=2"]
+    deploy(workspace, script=script, all_traffic=True, set=[*probe, "request_settings.request_timeout_ms=500"])
+    deploy(workspace, "green")
+    (instance,) = instances_of(workspace)
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="408"):
+        ask(workspace, {"hang": True})
+    while time.monotonic() - began < 1.8:  # the hanging one takes connections all the while
+        assert ask(workspace, name="green")[0] == "green"
+    assert is_alive(instance)
+    until(lambda: not is_alive(instance), 10)
+    until(lambda: sum(item.is_ready for item in status_of(workspace).instances) == 1)
+    answer, pid = ask(workspace)
+    assert (answer, pid != instance.pid) == ("blue", True)
+    assert "one call of the model took longer than 2 seconds" in (folder_of(workspace) / "supervisor.log").read_text()
+
+
 def test_one_that_always_dies_is_given_up_with_its_last_words_until_asked(workspace: Workspace) -> None:
     script = "import os\ndef init():\n    if os.path.exists('WORD'):\n        raise RuntimeError('no coffee')\n" + RUN
     Path("flag").mkdir()
@@ -383,6 +409,34 @@ def test_more_and_fewer_instances_without_a_restart(workspace: Workspace) -> Non
     assert set(load.answers) == {"blue"}
 
 
+def test_an_endpoint_moves_to_another_port_without_a_restart_and_its_connections_stay(workspace: Workspace) -> None:
+    deploy(workspace, "blue", all_traffic=True, set=["instance_count=2"])
+    slow = "import time\ndef init():\n    time.sleep(1.5)\n" + RUN.replace("'run'", "WORD")
+    deploy(workspace, "slow", script=slow, no_wait=True)  # it starts with the old port
+    instances, supervisor = instances_of(workspace), supervisor_of(workspace)
+    with bind_port(None) as free, Load(workspace, callers=1) as load:
+        port, old = free.getsockname()[1], load.url
+        free.close()
+        deploy(workspace, "green", port=port)
+        load.goes_on()  # over the connection that was there
+    assert set(load.answers) == {"blue"}
+    assert (instances_of(workspace), supervisor_of(workspace)) == (instances, supervisor)
+    assert show_endpoint(workspace, ShowOnlineEndpoint(name="live")).scoring_uri == f"http://127.0.0.1:{port}/score"
+    assert show_deployment(workspace, ShowOnlineDeployment(name="blue", endpoint_name="live")).port == port
+    assert ask(workspace)[1] in {item.pid for item in instances}
+    host, _, number = old.partition(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(number)), timeout=5)
+    until(lambda: status_of(workspace, "slow").state == "healthy")
+    share(workspace, "blue=0 green=0 slow=100")
+    assert ask(workspace)[0] == "slow"
+    with pytest.raises(Unavailable, match="is in use"), bind_port(None) as taken:
+        deploy(workspace, "green", port=taken.getsockname()[1])
+    kill(supervisor_of(workspace))  # the next one listens there too
+    until(lambda: is_alive(supervisor_of(workspace)))
+    assert ask(workspace)[0] == "slow"
+
+
 # --- ends -------------------------------------------------------------------------------------------------------------
 
 
@@ -429,6 +483,49 @@ def test_nobody_ready_is_said_by_the_supervisor_itself(workspace: Workspace) -> 
     assert status() == (404, '{"message": "No deployment exists for this endpoint."}')
 
 
+def test_what_another_version_wrote_is_read_or_said_to_be_unreadable_and_nothing_ends(workspace: Workspace) -> None:
+    deploy(workspace, all_traffic=True)
+    (instance,) = instances_of(workspace)
+    path = folder_of(workspace) / "endpoint.json"
+    text = path.read_text()
+
+    def show() -> str | None:
+        return show_endpoint(workspace, ShowOnlineEndpoint(name="live")).state
+
+    path.write_text(json.dumps({**json.loads(text), "host": "127.0.0.1"}))
+    assert show() == "healthy"
+    log = folder_of(workspace) / "supervisor.log"
+    for written, error in (
+        ('{"endpoint": "live", "zones": 3}', 'Unknown key "zones"'),
+        ("[1]", "must be a mapping"),
+        ("{", "Expecting property"),
+    ):
+        path.write_text(written)
+        with pytest.raises(Unavailable, match=error) as raised:
+            show()
+        assert (str(path) in raised.value.message, "\n" in raised.value.message) == (True, False)
+        until(lambda error=error: error in log.read_text())  # type: ignore[misc]
+    time.sleep(1.5)  # a look later
+    path.write_text(text)
+    assert (ask(workspace), show()) == (["blue", instance.pid], "healthy")
+    assert (log.read_text().count("cannot be read"), "Traceback" in log.read_text()) == (3, False)
+    create_endpoint(workspace, CreateOnlineEndpoint(name="other"))
+    path.write_text("[1]")
+    listed = {item.name: (item.state, "must be a mapping" in str(item.error)) for item in list_endpoints(workspace, ListOnlineEndpoints())}
+    assert listed == {"live": ("failed", True), "other": ("empty", False)}
+    delete_endpoint(workspace, DeleteOnlineEndpoint(name="live"))
+    assert not is_alive(instance)
+
+
+def test_a_supervisor_that_cannot_read_what_is_wanted_says_so_in_one_line(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "endpoint.json").write_text('{"endpoint": "live", "zones": 3}')
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        words = [sys.executable, "-m", "jupyter_modelreg.supervisor", str(tmp_path), str(listener.fileno())]
+        ended = subprocess.run(words, pass_fds=[listener.fileno()], capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout.count("\n"), ended.stderr) == (6, 1, "")
+    assert 'Unknown key "zones"' in ended.stdout
+
+
 # --- load and logs ----------------------------------------------------------------------------------------------------
 
 
@@ -464,3 +561,47 @@ def test_a_log_that_grows_is_begun_anew_and_the_newest_old_ones_are_kept(tmp_pat
         ("log.txt.2", "3", 0o600),
         ("log.txt.3", "2", 0o600),
     ]
+
+
+PRINTS = """
+import sys, threading, time
+from jupyter_modelreg.worker import keep_printing
+keep_printing()
+def lines(stream):
+    for number in range(9000):
+        stream.write(f"{stream.buffer.name} {sys.argv[1]} {number} {'.' * 1000}\\n")
+        if number % 100 == 0: time.sleep(0.01)
+threads = [threading.Thread(target=lines, args=(stream,)) for stream in (sys.stdout, sys.stderr)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_no_line_is_lost_where_a_log_is_begun_anew_while_instances_print(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.touch()
+    with path.open("ab") as first, path.open("ab") as second:
+        writers = [
+            subprocess.Popen([sys.executable, "-c", PRINTS, str(number)], stdout=log, stderr=log)
+            for number, log in enumerate((first, second))
+        ]
+        while any(writer.poll() is None for writer in writers):
+            rotate(str(path))
+    assert [writer.returncode for writer in writers] == [0, 0]
+    logs = [*sorted(tmp_path.glob("log.txt.*"), reverse=True), path]
+    assert len(logs) > 1
+    told: dict[str, list[int]] = {}
+    for line in "".join(log.read_text() for log in logs).splitlines():
+        stream, writer, number, _ = line.split()
+        told.setdefault(f"{stream} {writer}", []).append(int(number))
+    assert sorted(len(numbers) for numbers in told.values()) == [9000] * 4
+    assert all(numbers == list(range(9000)) for numbers in told.values())
+
+
+def test_a_log_whose_lock_somebody_keeps_is_begun_anew_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("." * MAX_LOG_BYTES)
+    with path.open() as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_SH)
+        rotate(str(path))
+    assert (path.stat().st_size, (tmp_path / "log.txt.1").stat().st_size) == (0, MAX_LOG_BYTES)

@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+DEFAULT_TIMEOUT_SECONDS = 60.0  # of a request to a deployment without request_settings
 AUTH_MODES = ("key", "aml_token", "aad_token")
 MAX_DEPLOYMENTS = 20  # Source: Azure ML, how-to-manage-quotas
 MAX_INSTANCES = 64

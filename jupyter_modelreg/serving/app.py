@@ -15,6 +15,7 @@ from itertools import count
 from time import perf_counter
 
 from .. import __version__
+from ..entities.online import DEFAULT_TIMEOUT_SECONDS
 from ..errors import InvalidInput, NotFound
 from . import azure, docs, kserve, mlflow, v2
 from .batching import MAX_READ_IN_LOOP, Batcher, Job
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from .calls import Collector, Router, Routes, ServedModel
 
 LOG = logging.getLogger("modelreg.endpoint")
-DEFAULT_TIMEOUT_SECONDS = 60.0
 DEFAULT_MAX_WAITING = 256
 PINNED = "azureml-model-deployment"
 
@@ -97,6 +97,10 @@ class App:
     def waiting(self) -> int:
         """Requests that are with a model or wait for one."""
         return sum(batcher.waiting for batcher in self._batchers.values())
+
+    def move(self, port: int) -> None:
+        """Answer to the names that another port has."""
+        self._gate.move(port)
 
     def stats(self) -> dict[str, Any]:
         """Return the numbers that a person and the supervisor look at."""

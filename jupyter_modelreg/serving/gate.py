@@ -38,8 +38,13 @@ class Gate:
     """
 
     def __init__(self, port: int, keys_path: str) -> None:
-        self._hosts = {f"{host}:{port}" for host in LOCAL_HOSTS} | (set(LOCAL_HOSTS) if port == 80 else set())
+        self._hosts = self._origins = _names(port)
         self._keys = Keys(keys_path)
+
+    def move(self, port: int) -> None:
+        """Answer at another port. Who was connected before goes on by the old one's name; its web pages are strangers now."""
+        self._origins = _names(port)
+        self._hosts = self._hosts | self._origins
 
     def current(self) -> object:
         """Return the same object as long as a head that passed passes again."""
@@ -54,11 +59,15 @@ class Gate:
             return Refusal(400, "The header Host is missing.")
         if headers["host"].lower() not in self._hosts:
             return Refusal(421, "This endpoint answers on 127.0.0.1 and localhost only.")
-        if "origin" in headers and headers["origin"].lower().removeprefix("http://") not in self._hosts:
+        if "origin" in headers and headers["origin"].lower().removeprefix("http://") not in self._origins:
             return Refusal(403, "Other web pages may not call this endpoint.")
         if request.path in OPEN_PATHS or self._keys.accepts(headers.get("authorization", "")):
             return None
-        seconds = self._keys.must_wait()
+        seconds = self._keys.must_wait(request.peer)
         if seconds:
             return Refusal(429, f"Too many wrong keys; try again in {seconds:.0f} seconds.", **{"retry-after": f"{seconds:.0f}"})
         return Refusal(401, "The key is missing or wrong; send the header Authorization: Bearer KEY.", **{"www-authenticate": "Bearer"})
+
+
+def _names(port: int) -> set[str]:
+    return {f"{host}:{port}" for host in LOCAL_HOSTS} | (set(LOCAL_HOSTS) if port == 80 else set())

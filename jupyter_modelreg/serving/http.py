@@ -55,10 +55,10 @@ class Request:
     """One request; header names are in lower case, and the mapping is shared with later requests of an equal head.
 
     ``is_forwarded`` is True for one that another instance has checked and sent on, ``takes_chunks`` for HTTP/1.1;
-    ``mirror`` names the deployment that gets a copy once it is answered.
+    ``mirror`` names the deployment that gets a copy once it is answered; ``peer`` is the address that asks.
     """
 
-    __slots__ = ("body", "head", "headers", "is_forwarded", "is_kept_alive", "method", "mirror", "path", "query", "takes_chunks")
+    __slots__ = ("body", "head", "headers", "is_forwarded", "is_kept_alive", "method", "mirror", "path", "peer", "query", "takes_chunks")
 
     def __init__(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes = b"") -> None:
         self.method, self.path, self.query, self.headers, self.body = method, path, query, headers, body
@@ -66,6 +66,7 @@ class Request:
         self.is_forwarded = False
         self.head: Head | None = None
         self.mirror: str | None = None
+        self.peer = ""
 
 
 class Head:
@@ -217,6 +218,19 @@ class Server:
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
             self.is_accepting = False
 
+    def move(self, listener: socket.socket) -> None:
+        """Accept from another socket, if from any; who waits at the old one is taken first, and connections that are here stay."""
+        assert self._listener
+        is_accepting = self.is_accepting
+        while is_accepting and self._take_connections():
+            pass
+        self.pause()
+        self._listener.close()
+        listener.setblocking(False)
+        self._listener = listener
+        if is_accepting:
+            self.accept()
+
     async def stop(self, grace_seconds: float) -> None:
         """Accept no more, answer what was asked and the next request of each kept-alive connection, close."""
         deadline = monotonic() + grace_seconds
@@ -256,19 +270,20 @@ class Server:
         if self.connections:
             self.watch()
 
-    def _take_connections(self) -> None:
+    def _take_connections(self) -> bool:
+        """Take those who wait, so many at a time; say whether more may."""
         assert self._listener
         loop = asyncio.get_running_loop()
         for _ in range(MAX_ACCEPTED_AT_ONCE):
             try:
                 client, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError as error:  # no file descriptor is left; those who wait do so in the kernel's queue
                 LOG.error("No connection can be accepted: %s", error)
                 self.pause()
                 loop.call_later(CROWDED_SECONDS, self.accept)
-                return
+                return False
             if len(self.connections) + len(self._arriving) >= self._crowd and not self._make_room():
                 client.close()
                 continue
@@ -278,6 +293,7 @@ class Server:
             arriving = loop.create_task(loop.connect_accepted_socket(lambda: Connection(self), client))
             self._arriving.add(arriving)
             arriving.add_done_callback(self._arrived)
+        return True
 
     def _make_room(self) -> bool:
         """End the connection that has let us wait the longest; False if all of them wait for us."""
@@ -320,6 +336,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's descends from none
+        self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._server.connections.add(self)
         self._server.watch()
         self._wait(self._limits.idle_seconds)
@@ -378,6 +395,7 @@ class Connection(asyncio.Protocol):
 
     def _take_known(self, head: Head, body: bytes) -> None:
         request = Request(head.method, head.path, head.query, head.headers, body)
+        request.peer = self._peer
         request.head = head
         try:
             refusal = self._server.refuse(request)
@@ -440,6 +458,7 @@ class Connection(asyncio.Protocol):
         if host is not None:  # Source: RFC 9112, 3.2.2: then the header Host does not count
             self._headers["host"] = host
         self._request = Request(self._parser.get_method().decode("ascii"), path, query, self._headers)
+        self._request.peer = self._peer
         is_new = self._parser.get_http_version() == "1.1"
         self._request.takes_chunks = is_new
         length = int(self._headers.get("content-length", "0"))

@@ -31,8 +31,9 @@ LOG = logging.getLogger(__name__)
 class Keys:
     """Says whether a header ``Authorization`` is one of this endpoint's.
 
-    A right key is always taken, whoever failed before: on one machine all callers share an address, and nobody shall shut
-    the others out.
+    Wrong ones are counted by the address that sent them, in each process that answers. A right key is always taken, whoever
+    failed before: on one machine most callers share 127.0.0.1, and nobody shall shut the others out. What waits is only who
+    guesses, and whoever shares an address with him and sends a wrong key too is told the same.
     """
 
     def __init__(self, path: str) -> None:
@@ -62,14 +63,14 @@ class Keys:
         matches = [hmac.compare_digest(key.encode(), str(right).encode()) for right in known.values()]
         return any(matches)
 
-    def must_wait(self, address: str = "") -> float:
+    def must_wait(self, address: str) -> float:
         """Count a wrong key; return the seconds after which an address that sent too many may try again, 0 for none."""
         now = time.monotonic()
         since, count = self._wrong.get(address, (now, 0))
         if now - since >= WRONG_SECONDS:
             since, count = now, 0
         if len(self._wrong) >= MAX_ADDRESSES and address not in self._wrong:
-            self._wrong.clear()
+            del self._wrong[next(iter(self._wrong))]  # the one that came first, so that new ones cannot free one another
         self._wrong[address] = (since, count + 1)
         return since + WRONG_SECONDS - now if count >= MAX_WRONG else 0.0
 

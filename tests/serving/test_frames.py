@@ -38,6 +38,16 @@ def in_words(message: str, status: int) -> Response:
     return json_response({"error": message}, status)
 
 
+async def endless(closed: asyncio.Event) -> AsyncGenerator[bytes, None]:
+    """Yield pieces until the reader goes; ``closed`` tells that he has."""
+    try:
+        while True:
+            yield b"more"
+            await asyncio.sleep(0.001)
+    finally:
+        closed.set()
+
+
 def echo(request: Request) -> Response:
     """Answer with what arrived."""
     said = [request.method, request.path, request.query, request.headers, request.is_forwarded]
@@ -195,15 +205,7 @@ def test_a_stream_whose_reader_goes_is_closed_where_it_is_made(tmp_path: Path) -
     async def story() -> None:
         closed = asyncio.Event()
 
-        async def pieces() -> AsyncGenerator[bytes, None]:
-            try:
-                while True:
-                    yield b"more"
-                    await asyncio.sleep(0.001)
-            finally:
-                closed.set()
-
-        async with Peers(tmp_path, lambda request: Response(stream=pieces())) as peers:
+        async with Peers(tmp_path, lambda request: Response(stream=endless(closed))) as peers:
             stream = (await peers.ask()).stream
             assert stream is not None
             await anext(stream)

@@ -471,3 +471,23 @@ def test_a_listening_socket_that_goes_from_server_to_server_loses_no_connection(
     assert failures == []
     assert set(statuses) == {200}
     assert len(statuses) >= 300
+
+
+def test_a_move_to_another_socket_takes_along_who_waits_at_the_old_one() -> None:
+    waiting: list[socket.socket] = []
+
+    async def move(live: Live, listener: socket.socket) -> None:
+        waiting.extend(live.connect() for _ in range(60))  # the loop stands still, so that nobody is taken
+        live.server.move(listener)
+
+    with bind_port(None) as listener, Live(echo) as live, live.connect() as kept:
+        kept.sendall(b"GET /before HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert read_answer(kept).status == 200
+        live.call(move(live, listener))
+        with pytest.raises(ConnectionRefusedError):
+            live.connect()
+        live.port = listener.getsockname()[1]
+        for client in (kept, *waiting, live.connect()):
+            with client:
+                client.sendall(b"GET /after HTTP/1.1\r\n" + HOST + b"\r\n")
+                assert read_answer(client).json()["path"] == "/after"

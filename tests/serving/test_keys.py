@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from jupyter_modelreg.serving import keys
-from jupyter_modelreg.serving.keys import MAX_WRONG, Keys, is_good, make_token
+from jupyter_modelreg.serving.gate import Gate
+from jupyter_modelreg.serving.http import Request
+from jupyter_modelreg.serving.keys import MAX_ADDRESSES, MAX_WRONG, Keys, is_good, make_token
 
 
 def written(path: Path, values: dict[str, str]) -> Keys:
@@ -104,3 +106,29 @@ def test_wrong_keys_beyond_twenty_a_minute_are_told_to_wait_and_a_right_one_stil
     assert known.accepts("Bearer abc")
     moment += 60
     assert known.must_wait("10.0.0.1") == 0.0
+
+
+def test_addresses_are_remembered_up_to_a_bound_and_new_ones_free_only_the_oldest(tmp_path: Path) -> None:
+    known = written(tmp_path / "keys.json", {"primary": "abc", "secondary": "def"})
+    known.must_wait("first")
+    for _ in range(MAX_WRONG):
+        known.must_wait("second")
+    for number in range(MAX_ADDRESSES - 1):
+        known.must_wait(f"10.0.{number // 256}.{number % 256}")
+    assert known.must_wait("second") > 0
+    for _ in range(MAX_WRONG):  # it was forgotten, and is counted anew
+        assert known.must_wait("first") == 0.0
+
+
+def test_who_moves_to_another_port_keeps_its_old_name_for_callers_and_not_for_web_pages(tmp_path: Path) -> None:
+    written(tmp_path / "keys.json", {"primary": "abc", "secondary": "def"})
+    gate = Gate(1001, str(tmp_path / "keys.json"))
+
+    def status(**headers: str) -> int:
+        refusal = gate.refusal(Request("POST", "/score", "", {"authorization": "Bearer abc", **headers}))
+        return refusal.status if refusal else 200
+
+    assert [status(host=f"localhost:{port}") for port in (1001, 1002)] == [200, 421]
+    gate.move(1002)
+    assert [status(host=f"localhost:{port}") for port in (1001, 1002, 1003)] == [200, 200, 421]
+    assert [status(host="localhost:1002", origin=f"http://localhost:{port}") for port in (1001, 1002)] == [403, 200]

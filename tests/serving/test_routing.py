@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from jupyter_modelreg.serving.frames import FrameServer
 from jupyter_modelreg.serving.http import Pending, Request, Response, json_response
 from jupyter_modelreg.serving.routing import Router
 
-from .test_frames import TIMEOUT, a_request, in_words, run
+from .test_frames import TIMEOUT, a_request, endless, in_words, run
 
 DRAWS = 20_000
 
@@ -262,15 +261,7 @@ def test_a_mirror_that_streams_is_heard_and_its_stream_closed(tmp_path: Path) ->
     async def story() -> None:
         closed = asyncio.Event()
 
-        async def pieces() -> AsyncGenerator[bytes, None]:
-            try:
-                while True:
-                    yield b"more"
-                    await asyncio.sleep(0.001)
-            finally:
-                closed.set()
-
-        async with Mirrored(tmp_path, lambda request: Response(stream=pieces())) as endpoint:
+        async with Mirrored(tmp_path, lambda request: Response(stream=endless(closed))) as endpoint:
             while not endpoint.copies:
                 endpoint.live(json_response([1]))
                 await asyncio.sleep(0.005)
