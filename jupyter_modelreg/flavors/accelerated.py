@@ -148,7 +148,7 @@ class AcceleratedPredictor:
         """
         feeds = self._columns(rows) if self._report.by_column else self._array(rows)
         (answer,) = self._session.run(self._output, feeds)
-        if self._dtype not in (None, answer.dtype):
+        if self._dtype is not None and self._dtype != answer.dtype:  # numpy takes None for float64
             answer = answer.astype(self._dtype)
         return answer if answer.ndim == 1 or answer.shape[1] > 1 else answer.reshape(-1)
 
