@@ -132,6 +132,7 @@ class AcceleratedPredictor:
         self._session = open_session(os.path.join(folder, FILE), threads=1)  # a call takes microseconds; a second thread costs more
         self._inputs = [(item.name, _DTYPES[item.type]) for item in self._session.get_inputs()]
         self._largest = np.finfo(report.limit).max  # numpy's own number, beside which float32 is widened
+        self._dtype = None if report.dtype == "object" else np.dtype(report.dtype)  # its name costs as much as a call
         self._output = [self._session.get_outputs()[0].name]
         self.wants = "tensors" if report.by_column else "array"
         named = report.columns and not report.by_column  # by column there is always the model's own
@@ -147,8 +148,8 @@ class AcceleratedPredictor:
         """
         feeds = self._columns(rows) if self._report.by_column else self._array(rows)
         (answer,) = self._session.run(self._output, feeds)
-        if self._report.dtype not in ("object", answer.dtype.name):
-            answer = answer.astype(self._report.dtype)
+        if self._dtype is not None and self._dtype != answer.dtype:  # numpy takes None for float64
+            answer = answer.astype(self._dtype)
         return answer if answer.ndim == 1 or answer.shape[1] > 1 else answer.reshape(-1)
 
     def _array(self, rows: Any) -> dict[str, Any]:
@@ -180,7 +181,7 @@ class AcceleratedPredictor:
     def _is_finite(self, values: Any) -> bool:
         import numpy as np
 
-        return bool((np.abs(values) <= self._largest).all())
+        return bool(np.abs(values).max(initial=0.0) <= self._largest)
 
     def _check(self, column: Any, place: int) -> None:
         import numpy as np
