@@ -8,7 +8,7 @@ import * as React from 'react';
 import type { CallError, Command } from './call';
 import { endpointNameFor, IReference, modelNameFor, parseTags } from './format';
 import type { IEndpointRow, IPlace } from './model';
-import { IDeployForm, NEW, toPlace } from './place';
+import { freeName, IDeployForm, NEW, toPlace } from './place';
 import type { IModel } from './schema';
 import { servedBy } from './views/endpoints';
 import { Failure } from './views/parts';
@@ -48,7 +48,7 @@ export async function askForPlace(
   const start: IDeployForm = {
     endpoint: endpointNameFor(model.name),
     deployment: '',
-    newName: 'green',
+    newName: null,
     traffic: 0,
     modelClass: '',
     isAccelerated: false
@@ -227,7 +227,11 @@ function Beside(props: {
         </HTMLSelect>
       </label>
       {isBeside && (
-        <TextField label={trans.__('Its name')} value={form.newName} onChange={newName => onChange({ newName })} />
+        <TextField
+          label={trans.__('Its name')}
+          value={form.newName ?? freeName(row)}
+          onChange={newName => onChange({ newName })}
+        />
       )}
       {isBeside && (
         <label className="jp-modelreg-Form-field">
@@ -249,6 +253,10 @@ function Beside(props: {
 function placeHint(trans: TranslationBundle, form: IDeployForm, row?: IEndpointRow): string {
   if (!row) {
     return trans.__('A new endpoint: a process on this machine that goes on when JupyterLab stops.');
+  }
+  const { deployment_name: name } = toPlace(form, row);
+  if (form.deployment === NEW && row.deployments.some(deployment => deployment.name === name)) {
+    return trans.__('There is a deployment %1: the new model would take its place.', name);
   }
   return form.deployment === NEW
     ? trans.__('The others keep their traffic in proportion. It can be asked by name at once.')

@@ -7,7 +7,8 @@ export interface IDeployForm {
   endpoint: string;
   /** The deployment that is replaced; `NEW` for one beside the others. */
   deployment: string;
-  newName: string;
+  /** The name of a deployment beside the others; null for one that is free. */
+  newName: string | null;
   traffic: number;
   modelClass: string;
   isAccelerated: boolean;
@@ -16,12 +17,21 @@ export interface IDeployForm {
 /** No name of a deployment. */
 export const NEW = '+';
 
+const COLOURS = ['blue', 'green'];
+
+/** Suggest a name that no deployment of the endpoint has. */
+export function freeName({ deployments }: IEndpointRow): string {
+  const taken = new Set(deployments.map(({ name }) => name));
+  const numbered = deployments.map((_, index) => `green-${index + 2}`); // one more than there are names to take
+  return [...COLOURS, ...numbered].find(name => !taken.has(name)) ?? '';
+}
+
 /** Turn what the form holds into the place of a command. */
 export function toPlace(form: IDeployForm, row: IEndpointRow | undefined): IPlace {
   const isBeside = row !== undefined && form.deployment === NEW;
   return {
     endpoint_name: form.endpoint.trim(),
-    deployment_name: isBeside ? form.newName.trim() : (row && form.deployment) || undefined,
+    deployment_name: isBeside ? (form.newName ?? freeName(row)).trim() : (row && form.deployment) || undefined,
     traffic: isBeside ? form.traffic : undefined,
     model_class: form.modelClass.trim() || undefined,
     accelerator: form.isAccelerated ? 'onnx' : undefined

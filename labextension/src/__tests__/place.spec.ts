@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 
-import { IDeployForm, NEW, toPlace } from '../place';
+import { freeName, IDeployForm, NEW, toPlace } from '../place';
 
 const FORM: IDeployForm = {
   endpoint: ' churn ',
@@ -32,4 +32,14 @@ test('a model beside the others has a name and a share of its own', () => {
 test('a class and an accelerator are sent when they are given', () => {
   const place = toPlace({ ...FORM, modelClass: ' nets:Net(4) ', isAccelerated: true }, undefined);
   expect(place).toEqual({ endpoint_name: 'churn', model_class: 'nets:Net(4)', accelerator: 'onnx' });
+});
+
+test('a name that is free is suggested for a deployment beside the others', () => {
+  const names = (...taken: string[]): string =>
+    freeName({ ...ROW, deployments: taken.map(name => ({ name, endpoint_name: 'churn' })) });
+  expect(names('blue')).toBe('green');
+  expect(names('green')).toBe('blue');
+  expect(names('blue', 'green')).toBe('green-2');
+  expect(names('blue', 'green', 'green-2')).toBe('green-3');
+  expect(toPlace({ ...FORM, deployment: NEW, newName: null }, ROW).deployment_name).toBe('green');
 });

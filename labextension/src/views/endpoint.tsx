@@ -1,7 +1,7 @@
 /** One endpoint: where it is, its deployments, a box to call it, its keys and its logs. */
 
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { copyIcon, HTMLSelect } from '@jupyterlab/ui-components';
+import { copyIcon, deleteIcon, HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import type { EndpointModel } from '../endpoint';
@@ -50,6 +50,7 @@ export function Endpoint(props: IEndpointProps): JSX.Element {
 
 function Parts(props: IPartProps): JSX.Element {
   const { trans, endpoint, row } = props;
+  const isEmpty = row.deployments.length === 0;
   return (
     <>
       {row.endpoint.error && (
@@ -57,6 +58,7 @@ function Parts(props: IPartProps): JSX.Element {
           {row.endpoint.error}
         </div>
       )}
+      <Revive {...props} />
       {row.endpoint.state === 'starting' && <Busy label={trans.__('Loading the model …')} />}
       {endpoint.error && <Failure error={endpoint.error} trans={trans} />}
       {endpoint.readError && <Failure error={endpoint.readError} trans={trans} />}
@@ -64,16 +66,43 @@ function Parts(props: IPartProps): JSX.Element {
         <div>
           <Address {...props} />
           <Deployments {...props} />
-          {!isDown(row) && <Console {...props} />}
+          {isEmpty && (
+            <p className="jp-modelreg-Empty">
+              {trans.__('Nothing is deployed here yet. Open a model and choose Deploy.')}
+            </p>
+          )}
+          {!isDown(row) && !isEmpty && <Console {...props} />}
         </div>
         <div>
           {!isDown(row) && <Keys {...props} />}
-          <Log {...props} />
+          {!isEmpty && <Log {...props} />}
           <Foot {...props} />
         </div>
       </div>
     </>
   );
+}
+
+/** What brings an endpoint back that does not answer, beside the words that say why. */
+function Revive({ trans, endpoint, row, onDeployAgain }: IPartProps): JSX.Element | null {
+  const model = row.deployment && modelOf(row.deployment);
+  if (row.endpoint.state === 'stopped') {
+    return (
+      <div className="jp-modelreg-Actions">
+        <Button isAccent label={trans.__('Start')} text={trans.__('Start')} onClick={() => void endpoint.start()} />
+      </div>
+    );
+  }
+  return model && row.endpoint.state === 'failed' ? (
+    <div className="jp-modelreg-Actions">
+      <Button
+        isAccent
+        label={trans.__('Deploy again')}
+        text={trans.__('Deploy again')}
+        onClick={() => onDeployAgain(model, endpoint.name)}
+      />
+    </div>
+  ) : null;
 }
 
 function Address({ trans, endpoint, row, isRemote, onCopy, onOpenModel }: IPartProps): JSX.Element {
@@ -95,7 +124,7 @@ function Address({ trans, endpoint, row, isRemote, onCopy, onOpenModel }: IPartP
         [
           trans.__('Try it'),
           url && !isDown(row) && (
-            <>
+            <span className="jp-modelreg-Try">
               <Button
                 label={trans.__('Copy a line for a shell that sends the request, with the key')}
                 text={trans.__('Copy as curl')}
@@ -111,7 +140,7 @@ function Address({ trans, endpoint, row, isRemote, onCopy, onOpenModel }: IPartP
                   {trans.__('API page')}
                 </a>
               )}
-            </>
+            </span>
           )
         ],
         [
@@ -202,8 +231,8 @@ function Deployment(props: IPartProps & { deployment: IOnlineDeployment; isSplit
         )}
         {isSplit && (
           <Button
+            icon={deleteIcon}
             label={trans.__('Delete deployment %1', name)}
-            text={trans.__('Delete')}
             onClick={() => onDeleteDeployment(name)}
           />
         )}
@@ -347,7 +376,7 @@ function Traffic({ trans, endpoint, row }: IPartProps): JSX.Element {
 
 /** What a deployment did since its instances started, in one line. */
 function numbersText(numbers: IDeploymentNumbers | undefined, trans: TranslationBundle): string {
-  if (!numbers) {
+  if (!numbers?.instances && !numbers?.requests) {
     return '';
   }
   const {
@@ -449,20 +478,32 @@ function Keys({ trans, endpoint, onCopy }: IPartProps): JSX.Element {
   );
 }
 
+/** A log counts as read to its end when no more than a line is missing. */
+const SLACK_PIXELS = 16;
+
 function Log({ trans, endpoint, row }: IPartProps): JSX.Element {
   const box = React.useRef<HTMLPreElement>(null);
-  const { log } = endpoint;
+  const isAtEnd = React.useRef(true);
+  const { log, logOf } = endpoint;
   React.useEffect(() => {
-    box.current?.scrollTo(0, box.current.scrollHeight);
-  }, [log]);
+    isAtEnd.current = true;
+  }, [logOf]);
+  React.useEffect(() => {
+    if (isAtEnd.current) {
+      box.current?.scrollTo(0, box.current.scrollHeight); // whoever reads further up is left there
+    }
+  }, [log, logOf]);
+  const note = ({ currentTarget: pre }: React.UIEvent<HTMLPreElement>): void => {
+    isAtEnd.current = pre.scrollTop + pre.clientHeight >= pre.scrollHeight - SLACK_PIXELS;
+  };
   return (
     <Fold
       title={trans.__('Log')}
-      note={row.deployments.length > 1 ? endpoint.logOf : undefined}
+      note={row.deployments.length > 1 ? logOf : undefined}
       isOpen={isDown(row) || (log !== null && row.deployments.length > 1)}
       onOpen={() => log === null && void endpoint.loadLog()}
     >
-      <pre ref={box} role="log" aria-label={trans.__('Log')} tabIndex={0}>
+      <pre ref={box} role="log" aria-label={trans.__('Log')} tabIndex={0} onScroll={note}>
         {log || trans.__('Nothing was printed.')}
       </pre>
       <Button label={trans.__('Refresh log')} text={trans.__('Refresh log')} onClick={() => void endpoint.loadLog()} />
@@ -470,26 +511,13 @@ function Log({ trans, endpoint, row }: IPartProps): JSX.Element {
   );
 }
 
-function Foot(props: IPartProps): JSX.Element {
-  const { trans, endpoint, row } = props;
-  const model = row.deployment && modelOf(row.deployment);
+function Foot({ trans, endpoint, onDelete }: IPartProps): JSX.Element {
   return (
     <div className="jp-modelreg-Actions">
-      {row.endpoint.state === 'stopped' && (
-        <Button isAccent label={trans.__('Start')} text={trans.__('Start')} onClick={() => void endpoint.start()} />
-      )}
-      {model && row.endpoint.state === 'failed' && (
-        <Button
-          isAccent
-          label={trans.__('Deploy again')}
-          text={trans.__('Deploy again')}
-          onClick={() => props.onDeployAgain(model, endpoint.name)}
-        />
-      )}
       <Button
         label={trans.__('Stop and delete')}
         text={trans.__('Stop and delete')}
-        onClick={() => props.onDelete(endpoint.name)}
+        onClick={() => onDelete(endpoint.name)}
       />
     </div>
   );
