@@ -293,7 +293,7 @@ def resolve_environment(workspace: Workspace, given: str | Environment | None) -
 
 
 def ready_environment(
-    workspace: Workspace, environment: str | Environment | None, notice: Notice, *, has_script: bool = True
+    workspace: Workspace, environment: str | Environment | None, notice: Notice, *, has_script: bool = True, has_tables: bool = True
 ) -> PythonEnvironment:
     """Return the Python of an environment, made if it was not yet; without one, this kernel's.
 
@@ -305,6 +305,8 @@ def ready_environment(
         Called with a line for each thing that is otherwise than in the cloud.
     has_script
         Whether a scoring script loads the model, else our own code does and needs more.
+    has_tables
+        Whether the model is asked by tables, which need pandas.
 
     Raises
     ------
@@ -330,7 +332,7 @@ def ready_environment(
     folder = os.path.join(workspace.home, "environments")
     try:
         python = make_python(folder, recipe, conda)
-        return PythonEnvironment(python=python, path=[support_path(folder, python, minor, has_script=has_script)])
+        return PythonEnvironment(python=python, path=[support_path(folder, python, minor, has_script=has_script, has_tables=has_tables)])
     except ModelRegistryError as error:
         if not is_curated:
             raise

@@ -502,7 +502,7 @@ def _plan(
         raise InvalidInput("accelerator is for a model that answers by itself, not for what a container serves.", key="accelerator")
     python = PythonEnvironment(python=sys.executable)
     if container is None:
-        python = ready_environment(workspace, deployment.environment, notices.append, has_script=has_script)
+        python = ready_environment(workspace, deployment.environment, notices.append, has_script=has_script, has_tables=_has_tables(model))
     used = ("model_mount_path",) if container else ()
     unused = [key for key in UNUSED if key not in used and getattr(deployment, key) != getattr(OnlineDeployment, key)]
     if unused:
@@ -543,6 +543,11 @@ def _plan(
         supervisor_python=sys.executable,
         notices=notices,
     )
+
+
+def _has_tables(model: Model) -> bool:
+    """Say whether a model may have been fitted on a table: one whose columns have no names was not."""
+    return model.flavor != "sklearn" or model.signature is None or any(spec.name is not None for spec in model.signature.inputs)
 
 
 def _accelerate(model: Model, path: str, folder: str, python: PythonEnvironment, *, trust: bool) -> str:

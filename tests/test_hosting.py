@@ -45,6 +45,7 @@ from jupyter_modelreg.entities import (
     OnlineRequestSettings,
     ProbeSettings,
 )
+from jupyter_modelreg.entities.model import ColumnSpec, Model, Signature
 from jupyter_modelreg.errors import Conflict, NotFound, Unavailable
 from jupyter_modelreg.models import create_model
 from jupyter_modelreg.online import (
@@ -564,6 +565,15 @@ def test_metrics_are_those_of_all_instances_whoever_answers(served: Workspace) -
         ('modelreg_instance_up{deployment="blue",worker="2"}', 1.0),
         ('modelreg_instance_up{deployment="green",worker="1"}', 0.0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("flavor", "names", "has_tables"),
+    [("sklearn", ["a", "b"], True), ("sklearn", [None], False), ("sklearn", None, True), ("mlflow", [None], True), (None, [None], True)],
+)
+def test_only_scikit_learn_fitted_on_columns_without_names_needs_no_tables(flavor: str | None, names: Any, has_tables: bool) -> None:
+    signature = None if names is None else Signature(inputs=[ColumnSpec(name=name, type="double") for name in names])
+    assert hosting._has_tables(Model(name="m", flavor=flavor, signature=signature)) == has_tables
 
 
 def end_everything(workspace: Workspace) -> None:

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 # What parses requests and reads JSON and MLmodel files; numpy is there for an environment without one.
 SERVES = ("httptools", "orjson", "PyYAML", "numpy")
-# Without a scoring script our own code loads the model and makes tables of requests.
-LOADS = ("safetensors", "skops", "packaging", "prettytable", "wcwidth", "pandas", "python-dateutil", "six", "pytz", "tzdata")
+# Without a scoring script our own code loads the model, and makes tables of requests where it was fitted on one: scikit-learn
+# imports pandas wherever it finds it, which takes 40 MB.
+LOADS = ("safetensors", "skops", "packaging", "prettytable", "wcwidth")
+TABLES = ("pandas", "python-dateutil", "six", "pytz", "tzdata")
 PACKAGE = "jupyter-modelreg"
 
 
-def support_path(folder: str, python: str, minor: str, *, has_script: bool) -> str:
+def support_path(folder: str, python: str, minor: str, *, has_script: bool, has_tables: bool = True) -> str:
     """Return the folder for a Python of a minor version, made when it is new.
 
     Where a script of the user's serves, nothing is there that only our own loading needs: what it imports is its environment's.
@@ -34,7 +36,8 @@ def support_path(folder: str, python: str, minor: str, *, has_script: bool) -> s
     """
     from . import _locked
 
-    versions = {name: found.version for name in (SERVES if has_script else SERVES + LOADS) if (found := _distribution(name))}
+    names = SERVES if has_script else (*SERVES, *LOADS, *(TABLES if has_tables else ()))
+    versions = {name: found.version for name in names if (found := _distribution(name))}
     name = f"worker-{_digest(minor, versions)}"
     place = os.path.join(folder, name)
     if not _is_whole(place):

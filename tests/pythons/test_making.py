@@ -207,6 +207,13 @@ def test_a_script_finds_nothing_that_only_our_own_loading_needs(folder: str) -> 
         assert output(python, "-c", code) == found
 
 
+def test_a_model_that_was_fitted_on_no_table_finds_no_pandas(folder: str) -> None:
+    minor = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    places = [support.support_path(folder, sys.executable, minor, has_script=False, has_tables=has_tables) for has_tables in (True, False)]
+    assert [os.path.exists(f"{place}/skops") for place in places] == [True, True]
+    assert [os.path.exists(f"{place}/pandas") for place in places] == [True, False]
+
+
 def test_what_the_worker_needs_is_made_anew_after_a_kill(folder: str) -> None:
     python, minor = make_python(folder, SIX), f"3.{sys.version_info[1]}"
     place = Path(support.support_path(folder, python, minor, has_script=True))
