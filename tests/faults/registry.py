@@ -8,6 +8,7 @@ import pkgutil
 import random
 import shutil
 import struct
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -191,9 +192,14 @@ def versions(workspace: Workspace, name: str) -> list[Model]:
 def is_whole(workspace: Workspace, model: Model) -> bool:
     """Say whether a version's files are what its tag says that was registered, and verifying finds no fault."""
     try:
-        return is_right(workspace, model) and workspace.store.verify(workspace.store.load_manifest(str(model.digest))) == []
-    except ModelRegistryError:
-        return False
+        found: object = (
+            workspace.store.verify(workspace.store.load_manifest(str(model.digest))) if is_right(workspace, model) else "wrong files"
+        )
+    except ModelRegistryError as error:
+        found = error
+    if found != []:
+        print(f"{model.name}:{model.version} is not whole: {found!r}", file=sys.stderr, flush=True)  # else nobody would know why
+    return found == []
 
 
 def is_right(workspace: Workspace, model: Model) -> bool:
