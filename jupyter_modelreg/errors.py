@@ -20,7 +20,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class ModelRegistryError(Exception):
@@ -96,6 +96,11 @@ class Corrupted(Unavailable):
 
 class NotYet(Unavailable):
     """Azure ML has it, this version has not."""
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Return the first names of many for a message, and how many more there are."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -15,6 +15,28 @@ def _endpoint_name() -> Any:
     return field("-n", is_positional=True, values="endpoint", help="Name of the endpoint.")
 
 
+def _code() -> Any:
+    return field(default=None, values="path", help="Folder with the scoring script.")
+
+
+def _scoring_script() -> Any:
+    return field(default=None, values="path", help="Python file with init() and run().")
+
+
+def _model_class() -> Any:
+    return field(
+        default=None,
+        metavar="MODULE:CLASS",
+        help='For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)".',
+    )
+
+
+def _accelerator() -> Any:
+    return field(
+        default=None, choices=("onnx",), help="onnx: convert a scikit-learn model, if it then answers the same; each call costs far less."
+    )
+
+
 def _trust() -> Any:
     return field(default=False, help="Load files even though they can run code. Only for files whose maker you trust.")
 
@@ -60,16 +82,10 @@ class DeployModel(Command):
         metavar="PERCENT",
         help="Share of the traffic it gets, the others keeping their proportions; by default what it has, or all where none has any.",
     )
-    code: str | None = field(default=None, values="path", help="Folder with the scoring script.")
-    scoring_script: str | None = field(default=None, values="path", help="Python file with init() and run().")
-    model_class: str | None = field(
-        default=None,
-        metavar="MODULE:CLASS",
-        help='For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)".',
-    )
-    accelerator: str | None = field(
-        default=None, choices=("onnx",), help="onnx: convert a scikit-learn model, if it then answers the same; each call costs far less."
-    )
+    code: str | None = _code()
+    scoring_script: str | None = _scoring_script()
+    model_class: str | None = _model_class()
+    accelerator: str | None = _accelerator()
     port: int | None = field(default=None, help="Port on 127.0.0.1; a free one when left out.")
     trust: bool = _trust()
     no_wait: bool = field(default=False, help="Return before the model is loaded.")
@@ -146,16 +162,10 @@ class CreateOnlineDeployment(Command):
     endpoint_name: str | None = field("-e", "--endpoint", default=None, values="endpoint", help="Endpoint that receives it.")
     file: str | None = field("-f", default=None, values="path", help="YAML file that describes the deployment.")
     model: str | None = field("-m", default=None, values="model", help="Model to serve, for example azureml:churn@latest.")
-    code: str | None = field(default=None, values="path", help="Folder with the scoring script.")
-    scoring_script: str | None = field(default=None, values="path", help="Python file with init() and run().")
-    model_class: str | None = field(
-        default=None,
-        metavar="MODULE:CLASS",
-        help='For parameters that torch wrote: their class, in --code or installed; "nets:Net(4, hidden=8)".',
-    )
-    accelerator: str | None = field(
-        default=None, choices=("onnx",), help="onnx: convert a scikit-learn model, if it then answers the same; each call costs far less."
-    )
+    code: str | None = _code()
+    scoring_script: str | None = _scoring_script()
+    model_class: str | None = _model_class()
+    accelerator: str | None = _accelerator()
     all_traffic: bool = field(default=False, help="Send all requests to it.")
     port: int | None = field(default=None, help="Port on 127.0.0.1; the endpoint's own or a free one when left out.")
     set: list[str] = set_field()

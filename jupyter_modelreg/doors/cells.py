@@ -132,11 +132,11 @@ def model_invoke(magics: ModelRegMagics, line: str) -> Any:
 
     first, _, rest = line.strip().partition(" ")
     endpoint, expression = magics.shell.var_expand(first), rest.strip()  # type: ignore[no-untyped-call]
+    name, _, deployment = endpoint.partition("/")
     if first and not first.startswith("-") and not expression.startswith("-"):
         value = {"input_data": _as_input(run_cell(magics.shell, expression, magic="%model_invoke"))} if expression else None
-        return _invoke_with(magics, endpoint, value)
+        return _invoke_with(magics, name, deployment, value)
     operation = find_operation("online-endpoint", "invoke")
-    name, _, deployment = endpoint.partition("/")
     words = split_words(f"{name} {rest}") + (["--deployment-name", deployment] if deployment else [])
     given = _asked(lambda: parse_given(build_parser(operation, "%model_invoke"), operation, words))
     if given is None:
@@ -146,13 +146,12 @@ def model_invoke(magics: ModelRegMagics, line: str) -> Any:
     return present(body, presentation) if presentation.query or presentation.output else body
 
 
-def _invoke_with(magics: ModelRegMagics, endpoint: str, value: Any) -> Any:
+def _invoke_with(magics: ModelRegMagics, name: str, deployment: str, value: Any) -> Any:
     """Send a request, made of the served model's input example when there is none."""
     import json
 
     from ..commands.online import InvokeOnlineEndpoint
 
-    name, _, deployment = endpoint.partition("/")
     data = json.dumps(_example_for(magics, name) if value is None else value)
     command = InvokeOnlineEndpoint(name=name, data=data, deployment_name=deployment or None)
     return find_operation("online-endpoint", "invoke").run(magics.workspace(), command).body

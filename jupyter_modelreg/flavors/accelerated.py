@@ -11,7 +11,7 @@ import sys
 from typing import Any, NamedTuple
 
 from ..entities.model import ColumnSpec, Signature
-from ..errors import InvalidInput, ModelRegistryError, Unavailable
+from ..errors import InvalidInput, ModelRegistryError, Unavailable, first_of
 from ..records import Record, field, from_dict
 from . import layout
 from .onnx import FILE, open_session
@@ -200,15 +200,11 @@ class AcceleratedPredictor:
             return
         if not all(isinstance(text, str) for text in wrong):
             raise InvalidInput(f'Column "{name}" holds a missing value, or one that is no text.')
-        raise InvalidInput(f'Column "{name}" holds "{min(wrong)[:60]}", which the model does not know; it knows {_listed(known or [])}.')
+        raise InvalidInput(f'Column "{name}" holds "{min(wrong)[:60]}", which the model does not know; it knows {first_of(known or [])}.')
 
 
 # onnxruntime's words -> numpy's, of what a converted graph takes.
 _DTYPES = {"tensor(double)": "float64", "tensor(float)": "float32", "tensor(int64)": "int64", "tensor(string)": "object"}
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 # --- the process ------------------------------------------------------------------------------------------------------
@@ -474,7 +470,7 @@ def _table(estimator: Any, signature: Signature | None) -> Table:
     if not (columns and specs and all(spec.shape is None for spec in specs)):
         return Table(columns, [], {}, width)
     if [spec.name for spec in specs] != columns:
-        raise InvalidInput(f"its signature names {_listed([str(spec.name) for spec in specs])}; it was fitted on {_listed(columns)}.")
+        raise InvalidInput(f"its signature names {first_of([str(spec.name) for spec in specs])}; it was fitted on {first_of(columns)}.")
     odd = next((spec for spec in specs if spec.type not in (*NUMBERS, "string")), None)
     if odd:
         raise InvalidInput(f'its column "{odd.name}" is of type {odd.type}, which ONNX has not.')

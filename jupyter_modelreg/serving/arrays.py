@@ -20,9 +20,9 @@ from __future__ import annotations
 import math
 
 from ..entities.model import ColumnSpec, Signature
-from ..errors import InvalidInput
+from ..errors import InvalidInput, first_of
 from .calls import Call, Unwritable
-from .payloads import check_names, listed, stack, to_json
+from .payloads import check_names, stack, to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _to_matrix(array: Any, wants: str, wanted: dict[str, ColumnSpec]) -> Any:
     """Read one tensor as a table, its columns by place."""
     if array.shape[1] != len(wanted):
         raise InvalidInput(
-            f"The input has {array.shape[1]} columns; the model takes {len(wanted)}: {listed([name[:MAX_SHOWN] for name in wanted])}."
+            f"The input has {array.shape[1]} columns; the model takes {len(wanted)}: {first_of([name[:MAX_SHOWN] for name in wanted])}."
         )
     if not len(array):
         raise InvalidInput("There are no rows to predict.")
@@ -206,7 +206,7 @@ def _column(array: Any, name: str) -> Any:
 def _check_lengths(columns: dict[str, Any]) -> None:
     if len({len(column) for column in columns.values()}) > 1:
         raise InvalidInput(
-            f"The columns have different lengths: {listed([f'{name[:MAX_SHOWN]} {len(column)}' for name, column in columns.items()])}."
+            f"The columns have different lengths: {first_of([f'{name[:MAX_SHOWN]} {len(column)}' for name, column in columns.items()])}."
         )
 
 

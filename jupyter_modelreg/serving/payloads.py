@@ -12,7 +12,7 @@ import re
 from itertools import chain
 
 from ..entities.model import ColumnSpec, Signature
-from ..errors import InvalidInput, nearest
+from ..errors import InvalidInput, first_of, nearest
 from .calls import Unwritable
 
 TYPE_CHECKING = False
@@ -253,7 +253,7 @@ def _from_columns(named: dict[str, Any]) -> Rows:
             raise InvalidInput(f'Column "{name}" must be a list of values, one for each row.')
     lengths = {len(values) for values in named.values()}
     if len(lengths) > 1:
-        raise InvalidInput(f"The columns have different lengths: {listed([f'{name} {len(values)}' for name, values in named.items()])}.")
+        raise InvalidInput(f"The columns have different lengths: {first_of([f'{name} {len(values)}' for name, values in named.items()])}.")
     return Rows([list(row) for row in zip(*named.values(), strict=True)], list(named))
 
 
@@ -316,7 +316,7 @@ def check_names(given: list[str], known: list[str], required: list[str], word: s
     missing, extra = [name for name in required if name not in given], [name for name in given if name not in known]
     if not (missing or extra):
         return
-    takes = listed([name[:MAX_SHOWN] for name in known])
+    takes = first_of([name[:MAX_SHOWN] for name in known])
     if missing:
         hint = nearest(missing[0], extra).replace("Did you mean", "Is it")
         raise InvalidInput(f'The {word} "{missing[0]}" is missing.{hint} The model takes {takes}.')
@@ -328,7 +328,7 @@ def _check_widths(rows: list[Any], width: int, specs: list[ColumnSpec] | None = 
         if not isinstance(row, list):
             raise InvalidInput(f"Row {number} must be a list of values, not {_shown(row)}.")
         if len(row) != width:
-            names = f": {listed([str(spec.name) for spec in specs])}" if specs and specs[0].name else ""
+            names = f": {first_of([str(spec.name) for spec in specs])}" if specs and specs[0].name else ""
             raise InvalidInput(f"Row {number} has {len(row)} values; {width} are wanted{names}.")
 
 
@@ -383,14 +383,14 @@ def _to_tensors(rows: Rows, specs: list[ColumnSpec]) -> dict[str, Any]:
     if rows.named is not None:
         given = dict(rows.named.items())
     elif len(specs) > 1:
-        raise InvalidInput(f"The model takes {listed([str(name) for name in names])}; give each by its name.")
+        raise InvalidInput(f"The model takes {first_of([str(name) for name in names])}; give each by its name.")
     else:
         given = {specs[0].name if specs else None: rows.rows}
     if len(given) == 1 and names == [None]:
         given = {None: next(iter(given.values()))}
     missing, extra = [name for name in names if name not in given], [name for name in given if specs and name not in names]
     if missing or extra:
-        takes = listed([str(name) for name in names])
+        takes = first_of([str(name) for name in names])
         wrong = f'The input "{missing[0]}" is missing' if missing else f'The model takes no input "{str(extra[0])[:MAX_SHOWN]}"'
         raise InvalidInput(f"{wrong}; it takes {takes}.")
     by_name = {spec.name: spec for spec in specs}
@@ -526,8 +526,3 @@ def _article(kind: str) -> str:
 def _shown(value: Any) -> str:
     text = json.dumps(value) if not isinstance(value, (list, dict)) else f"a {type(value).__name__}"
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
-
-
-def listed(names: list[str]) -> str:
-    """Return the first names of a list, and how many more there are."""
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
