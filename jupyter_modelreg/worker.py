@@ -271,10 +271,22 @@ def _load(folder: str, plan: WorkerPlan) -> list[ServedModel]:
 
         predictor = AcceleratedPredictor(plan.accelerated)
     else:
-        from .flavors import load_predictor
-
-        predictor = load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)
+        predictor = _load_predictor(plan)
     return ServedModel(name, predictor=predictor, **about).members()
+
+
+def _load_predictor(plan: WorkerPlan) -> Any:
+    """Load without the garbage collector, which looks at all that a library is again and again while it is imported, and finds nothing."""
+    import gc
+
+    from .flavors import load_predictor
+
+    gc.disable()
+    try:
+        return load_predictor(plan.model_path, plan.flavor or "", plan.signature, is_trusted=plan.is_trusted)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _run_container(folder: str, plan: WorkerPlan, container: ContainerPlan) -> Any:

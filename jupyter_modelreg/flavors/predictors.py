@@ -24,6 +24,8 @@ class ObjectPredictor:
                 f"{type(value).__module__}.{type(value).__qualname__} has no predict() and cannot be called; serve it with a scoring script."
             )
         self.wants = "frame" if _has_names(value) else "array"
+        if self.wants == "frame":
+            import pandas as pd  # noqa: F401 - now, not when the first caller waits
 
     def __call__(self, rows: Any) -> Any:
         """Predict rows."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager, suppress
+from types import ModuleType
 from typing import Any
 
 from ..entities.model import Signature
@@ -14,6 +16,8 @@ from .predictors import ObjectPredictor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..trees import Tree
     from . import Detection, Predictor
 
@@ -69,8 +73,45 @@ class SklearnFlavor:
         return skops.load(file, trusted=named)
 
     def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
-        """Load the estimator to answer requests."""
-        return ObjectPredictor(self.load(path, is_trusted=is_trusted), is_batchable=True)  # predict() is by row there
+        """Load the estimator to answer requests, in a process that does nothing else."""
+        with suppress(UnsafeModel), _light_imports():
+            return _predictor(self.load(path, is_trusted=False))
+        return _predictor(self.load(path, is_trusted=is_trusted))  # it names what skops alone knows to be safe, or needs trust
+
+
+def _predictor(value: Any) -> Predictor:
+    return ObjectPredictor(value, is_batchable=True)  # predict() is by row there
+
+
+@contextmanager
+def _light_imports() -> Iterator[None]:
+    """Import scikit-learn without pandas, and skops without all of scikit-learn, which takes 70 MB and 0.7 s; who asks for them afterwards gets them.
+
+    scikit-learn imports pandas wherever it finds it, and from 1.7 on uses it only where it asks for it again. skops imports
+    every estimator to list what it trusts by itself; here it trusts nothing, and all is asked of `safe_names`.
+    """
+    if not {"pandas", "sklearn", "skops"}.isdisjoint(sys.modules) or not _is_from_1_7():
+        yield
+        return
+    trusted = ModuleType("skops.io._trusted_types")
+    vars(trusted)["__getattr__"] = lambda name: []
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # Source: Python, "The import system": then it is not found
+    try:
+        layout.need("sklearn", "sklearn")
+    finally:
+        del sys.modules["pandas"]
+    sys.modules[trusted.__name__] = trusted
+    try:
+        layout.need("skops.io", "sklearn")
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "skops"]:
+            del sys.modules[name]
+
+
+def _is_from_1_7() -> bool:
+    numbers = layout.versions("scikit-learn").get("scikit-learn", "0.0").split(".")
+    return [int(number) for number in numbers[:2]] >= [1, 7]
 
 
 def _can_be_found(name: str) -> bool:

@@ -75,7 +75,7 @@ class Reader:
         is_plain = wants == "array" and all(spec.shape is None and spec.type == "double" for spec in specs)
         self._width = len(specs) if is_plain else 0  # of rows that are nothing but numbers
 
-    def read(self, body: bytes, content_type: str) -> Call:
+    def read(self, body: bytes | bytearray, content_type: str) -> Call:
         """Return a body as what the predictor wants, and how far it may be joined with others.
 
         Raises

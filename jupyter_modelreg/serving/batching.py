@@ -34,7 +34,10 @@ LOG = logging.getLogger("modelreg.endpoint")
 MAX_BATCH_ROWS = 512
 MAX_BATCH_BYTES = 1 << 20  # of bodies; larger inputs gain nothing by being joined, and joining copies them
 MAX_READ_IN_LOOP = 64 << 10  # larger bodies are read in the model's thread, so that the others are answered meanwhile
-QUICK_SECONDS = 0.001
+QUICK_SECONDS = 0.002
+LINGER_SHARE = 0.1  # of what a call takes, the time that a smaller batch than the last one waits for the rest
+MIN_LINGER_SECONDS, MAX_LINGER_SECONDS = 0.0001, 0.002
+LEARNED = 0.2  # how much of the last call is in the average
 FAILED = {"x-ms-run-function-failed": "True"}
 
 
@@ -81,6 +84,8 @@ class Batcher:
         self._streams = 0
         self._closing: set[asyncio.Task[None]] = set()  # the loop itself keeps no hold of its tasks
         self._is_due = False
+        self._linger: asyncio.TimerHandle | None = None
+        self._last_jobs, self._seconds = 1, 0.0  # of the last call, and what one takes on average
         self._timer: asyncio.TimerHandle | None = None
         self._quick_rows = 0  # so many were answered, or may be, within a quick call
         asked = model.script if model.predictor is None else model.predictor
@@ -105,7 +110,8 @@ class Batcher:
         """Take a job; it is settled in its time."""
         job.batcher = self
         self._queue.append(job)
-        if not self._is_due and not self._running:
+        is_wanted = not self._running if self._linger is None else len(self._queue) >= self._last_jobs
+        if is_wanted and not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._turn)
         elif self._timer is None:  # what runs has had its time and runs on
@@ -119,8 +125,11 @@ class Batcher:
     # --- in the loop's thread
 
     def _turn(self) -> None:
+        has_lingered, self._linger = self._linger, None
+        if has_lingered:
+            has_lingered.cancel()
         self._is_due = False
-        if self._running or not self._queue:
+        if self._running or not self._queue or not (has_lingered or self._has_all()):
             return
         batch = self._gather()
         if self._is_quick(batch):
@@ -132,6 +141,14 @@ class Batcher:
         if self._queue and not self._is_due and not self._running:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._turn)
+
+    def _has_all(self) -> bool:
+        """Say whether as many wait as were answered together; else linger for the others, who are about to ask again."""
+        seconds = min(LINGER_SHARE * self._seconds, MAX_LINGER_SECONDS)
+        if len(self._queue) >= self._last_jobs or seconds < MIN_LINGER_SECONDS:
+            return True
+        self._linger = asyncio.get_running_loop().call_later(seconds, self._turn)
+        return False
 
     def _gather(self) -> list[Job]:
         """Take the oldest job and those that may be joined with it."""
@@ -162,6 +179,8 @@ class Batcher:
 
     def _settle(self, batch: list[Job], responses: list[Response], seconds: float) -> None:
         self._metrics.ran(len(batch), seconds)
+        self._last_jobs = len(batch)
+        self._seconds += LEARNED * (seconds - self._seconds)
         rows = _rows(batch)
         self._quick_rows = max(self._quick_rows, 2 * rows) if seconds < QUICK_SECONDS else min(self._quick_rows, rows // 2)
         for job, response in zip(batch, responses, strict=True):

@@ -313,7 +313,7 @@ def _kind(values: Any) -> str:
     return FRAME if _is_frame(values) else f"{'python' if kind.__module__ == 'builtins' else kind.__module__}.{kind.__qualname__}"
 
 
-def _parsed(body: bytes) -> Any:
+def _parsed(body: bytes | bytearray) -> Any:
     """Return a body's JSON value, else its text, else how much it was."""
     try:
         text = body.decode()

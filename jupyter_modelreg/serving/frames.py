@@ -77,7 +77,7 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._arrived: list[bytes] = []
         self._arrived_bytes, self._needed = 0, _FRAME.size
-        self._out: deque[bytes | memoryview] = deque()
+        self._out: deque[bytes | bytearray | memoryview] = deque()
         self._out_bytes = 0
         self._is_flushing = self._is_mute = self._is_paused = False
         self._unclogged: list[Callable[[], None]] = []
@@ -91,7 +91,7 @@ class Link:
         """Whether the other side reads more slowly than this one writes."""
         return self._out_bytes > MAX_UNSENT_BYTES
 
-    def send(self, kind: int, number: int, *parts: bytes) -> None:
+    def send(self, kind: int, number: int, *parts: bytes | bytearray) -> None:
         """Send a frame together with others of this turn of the loop; to a side that has gone nothing goes."""
         if not self.is_open or self._is_mute:
             return

@@ -43,6 +43,8 @@ MAX_ACCEPTED_AT_ONCE = 16  # so that instances that share a listening socket sha
 MAX_HEADS = 512
 MAX_KNOWN_HEAD_BYTES = 2048
 MAX_JOINED_BYTES = 64 << 10  # a larger body is written beside its head, not copied behind it
+MIN_DIRECT_BYTES = 64 << 10  # when more than so much of a body is still to come, it is received where it stays
+MAX_ROOM_BYTES = 1 << 20  # that is made for it at once, or as much as is there
 # What is acted upon; two of one could be read in two ways.
 ONCE_ONLY = {
     *("host", "origin", "authorization", "expect", "azureml-model-deployment"),
@@ -60,7 +62,7 @@ class Request:
 
     __slots__ = ("body", "head", "headers", "is_forwarded", "is_kept_alive", "method", "mirror", "path", "peer", "query", "takes_chunks")
 
-    def __init__(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes = b"") -> None:
+    def __init__(self, method: str, path: str, query: str, headers: dict[str, str], body: bytes | bytearray = b"") -> None:
         self.method, self.path, self.query, self.headers, self.body = method, path, query, headers, body
         self.is_kept_alive = self.takes_chunks = True
         self.is_forwarded = False
@@ -327,7 +329,7 @@ class Connection(asyncio.Protocol):
         self._is_receiving = self._is_head_complete = False
         self._is_paused = self._is_deaf = self._owes_continue = self._is_clogged = False
         self._unclogged: asyncio.Future[None] | None = None
-        self._number = self._head_bytes = self._raw_head_bytes = self._raw_body_bytes = 0
+        self._number = self._head_bytes = self._raw_head_bytes = self._raw_body_bytes = self._body_bytes = 0
         self._whole: bytes | None = None
         self.deadline = float("inf")
 
@@ -412,6 +414,14 @@ class Connection(asyncio.Protocol):
             # The parser keeps an unfinished header to itself, so whole chunks of it are counted too.
             self._raw_head_bytes += len(data)
             self._count_head(0)
+        elif self._is_receiving and self._body_bytes - len(self._body) > MIN_DIRECT_BYTES:
+            self._transport.set_protocol(_Body(self, self._body, self._body_bytes))
+
+    def take_body(self) -> None:
+        """Go on with a body that arrived whole where it stays, which the parser has not seen."""
+        self._transport.set_protocol(self)
+        self._complete()
+        self._parser = httptools.HttpRequestParser(self)
 
     def _receive_raw(self, data: bytes) -> None:
         """Collect a body that the parser left alone, because its request offers to go on in another protocol."""
@@ -433,7 +443,7 @@ class Connection(asyncio.Protocol):
         self._url, self._body, self._head_bytes, self._raw_head_bytes = b"", bytearray(), 0, 0
         self._headers: dict[str, str] = {}
         self._number += 1
-        self._is_receiving, self._is_head_complete = True, False
+        self._is_receiving, self._is_head_complete, self._body_bytes = True, False, 0
         self._wait(self._limits.read_seconds)
 
     def on_url(self, url: bytes) -> None:
@@ -472,6 +482,8 @@ class Connection(asyncio.Protocol):
             if is_chunked:
                 raise BadRequest(_message("Send a body in chunks without offering another protocol.", 400))
             self._raw_body_bytes = length
+        elif not is_chunked:
+            self._body_bytes = length
         self._owes_continue = is_new and self._headers.get("expect", "").lower() == "100-continue"
         self._continue()
 
@@ -497,7 +509,7 @@ class Connection(asyncio.Protocol):
         self._is_receiving = self._owes_continue = False
         self._stop_waiting()
         request = self._request
-        request.body = _decoded(bytes(self._body), self._headers.get("content-encoding", ""), self._limits.body_bytes)
+        request.body = _decoded(self._body, self._headers.get("content-encoding", ""), self._limits.body_bytes)
         if self._parser.should_upgrade():  # answered in HTTP/1.1, and nothing more is taken
             self._is_deaf, request.is_kept_alive = True, False
         else:
@@ -525,6 +537,7 @@ class Connection(asyncio.Protocol):
 
     def _end_with(self, response: Response) -> None:
         self._is_deaf, self._is_receiving = True, False
+        self._transport.set_protocol(self)
         self._stop_waiting()
         self._queue(None, response)
 
@@ -706,6 +719,41 @@ class Connection(asyncio.Protocol):
         return _message(f"The body is larger than {self._limits.body_bytes:,} bytes.", 413)
 
 
+class _Body(asyncio.BufferedProtocol):
+    """Receives the rest of a body behind what is there of it, without a copy between; all else is the connection's.
+
+    Room is made as it fills, since who announces a body may never send it.
+    """
+
+    def __init__(self, connection: Connection, body: bytearray, length: int) -> None:
+        self._connection, self._body, self._length = connection, body, length
+        self._received = len(body)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next bytes go: no further than to the body's end, so that what follows it is left to the parser."""
+        if self._received == len(self._body):
+            self._body.extend(bytes(min(self._length - self._received, max(self._received, MAX_ROOM_BYTES))))
+        return memoryview(self._body)[self._received :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Count what arrived."""
+        self._received += nbytes
+        if self._received == self._length:
+            self._connection.take_body()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Say so."""
+        self._connection.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        """Say so."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Say so."""
+        self._connection.resume_writing()
+
+
 # Heads with these mean more than their bytes and the length of the body.
 _UNKNOWABLE = frozenset({"transfer-encoding", "content-encoding", "expect", "upgrade", "x-request-id", "x-ms-client-request-id"})
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -758,7 +806,7 @@ def _split_url(url: bytes) -> tuple[str, str, str | None]:
     return path, query, (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
 
 
-def _decoded(body: bytes, encoding: str, limit: int) -> bytes:
+def _decoded(body: bytearray, encoding: str, limit: int) -> bytes | bytearray:
     """Undo gzip or deflate, up to the limit of a body."""
     if encoding.lower() in ("", "identity"):
         return body

@@ -29,7 +29,7 @@ def is_wanted(request: Request) -> bool:
     return CONTENT_TYPE in request.headers.get("accept", "").lower()
 
 
-def read(body: bytes) -> Any:
+def read(body: bytes | bytearray) -> Any:
     """Return the array in a body; its numbers stay where they are in it.
 
     Raises
@@ -47,7 +47,7 @@ def read(body: bytes) -> Any:
     return np.frombuffer(body, dtype, offset=start).reshape(shape, order=order)
 
 
-def _read_header(body: bytes) -> tuple[Any, tuple[int, ...], Any, int]:
+def _read_header(body: bytes | bytearray) -> tuple[Any, tuple[int, ...], Any, int]:
     """Return type, shape, order and where the numbers begin. numpy's own reader may raise anything, and reads pickles' headers too."""
     import ast
 

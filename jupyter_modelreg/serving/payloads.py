@@ -52,7 +52,7 @@ class Rows:
 # --- bytes to rows ----------------------------------------------------------------------------------------------------
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes | bytearray) -> Any:
     """Parse JSON strictly.
 
     Raises
@@ -69,7 +69,7 @@ def parse_json(body: bytes) -> Any:
     return value if _names_no_key_twice(value, body) else _parse_slowly(body)
 
 
-def _names_no_key_twice(value: Any, body: bytes) -> bool:
+def _names_no_key_twice(value: Any, body: bytes | bytearray) -> bool:
     """Say whether it is sure that no key stands twice, where the parser has kept only the last.
 
     Every mapping has a brace and every key a colon; where the text has more of them than the value, they may be in texts or not.
@@ -85,7 +85,7 @@ def _names_no_key_twice(value: Any, body: bytes) -> bool:
     return braces == colons == 0
 
 
-def _parse_slowly(body: bytes) -> Any:
+def _parse_slowly(body: bytes | bytearray) -> Any:
     try:
         text = body.decode("utf-8-sig")
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique)
@@ -100,7 +100,7 @@ def _parse_slowly(body: bytes) -> Any:
     return value
 
 
-def parse_rows(body: bytes, content_type: str, params: Sequence[str] = ()) -> Rows:
+def parse_rows(body: bytes | bytearray, content_type: str, params: Sequence[str] = ()) -> Rows:
     """Parse a request's body.
 
     Parameters
@@ -155,7 +155,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return held
 
 
-def _parse_csv(body: bytes) -> Rows:
+def _parse_csv(body: bytes | bytearray) -> Rows:
     import csv
     import io
 

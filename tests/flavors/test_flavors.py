@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import pickle
+import subprocess
 import sys
 import warnings
 from collections import Counter, OrderedDict
@@ -18,6 +19,7 @@ import pandas as pd
 import pytest
 import xgboost
 from safetensors.numpy import save_file
+from scipy.special import expit
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
@@ -449,6 +451,33 @@ def test_a_predictor_asks_for_what_the_model_was_fitted_on(folder: str) -> None:
     predictor = flavors.load_predictor(folder, "sklearn", None)
     assert predictor.wants == "frame"
     assert list(predictor(FRAME.head(2))) == ["no", "yes"]
+
+
+_SERVE = """
+import json, sys
+from jupyter_modelreg.flavors import load_predictor
+predictor = load_predictor({folder!r}, "sklearn", None)
+loaded = sorted({{"pandas", "skops"}} & set(sys.modules))
+import pandas, skops.io, skops.io._trusted_types as known
+answers = predictor(pandas.DataFrame({rows!r}) if predictor.wants == "frame" else {rows!r}).tolist()
+print(json.dumps([loaded, answers, len(known.SKLEARN_ESTIMATOR_TYPE_NAMES) > 100]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "loaded"),
+    [
+        (LogisticRegression().fit([[0.0], [1.0]], [0, 1]), [[0.0], [1.0]], []),
+        # Its names are asked of what skops knows, all of it.
+        (make_pipeline(FunctionTransformer(expit), LogisticRegression()).fit([[-9.0], [9.0]], [0, 1]), [[-9.0], [9.0]], ["skops"]),
+        (LogisticRegression().fit(pd.DataFrame({"x": [0.0, 1.0]}), [0, 1]), [{"x": 0.0}, {"x": 1.0}], ["pandas"]),
+    ],
+)
+def test_a_served_estimator_brings_only_what_it_needs_and_leaves_the_rest_whole(model: Any, rows: Any, loaded: Any, folder: str) -> None:
+    flavors.save_object(model, folder)
+    said = subprocess.run([sys.executable, "-c", _SERVE.format(folder=folder, rows=rows)], check=True, capture_output=True, text=True)
+    found, answers, is_whole = json.loads(said.stdout)
+    assert (found, answers, is_whole) == (loaded, [0, 1], True)
 
 
 def test_an_onnx_predictor_names_a_missing_input(folder: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jupyter_modelreg.serving.calls import ServedModel
+from jupyter_modelreg.serving import batching
+from jupyter_modelreg.serving.azure import Score
+from jupyter_modelreg.serving.batching import Batcher, Job
+from jupyter_modelreg.serving.calls import Call, ServedModel
+from jupyter_modelreg.serving.http import Request
+from jupyter_modelreg.serving.metrics import Metrics
 
 from .service import Service
 from .wires import columns
@@ -66,6 +72,32 @@ def test_what_queues_is_asked_together_and_everyone_gets_his_own(tmp_path: Path)
     assert answers == [(200, [place + 1.0, place + 2.0]) for place in range(REQUESTS)]
     assert sum(slow.calls) == 2 * REQUESTS
     assert len(slow.calls) < REQUESTS / 2
+
+
+def test_those_answered_together_are_waited_for_and_nobody_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "LINGER_SHARE", 100.0)
+    monkeypatch.setattr(batching, "MAX_LINGER_SECONDS", 0.5)
+    model = Slow()
+
+    async def ask_in_turn() -> None:
+        with ThreadPoolExecutor(1) as thread:
+            batcher = Batcher(ServedModel("m", predictor=model), thread, Metrics("blue"), lambda job, response: None, timeout_seconds=20)
+
+            def ask() -> Job:
+                request = Request("POST", "/score", "", {})
+                job = Job(request, Score(batcher.model), Call(np.ones((1, 2)), 1, "numbers"), time.perf_counter())
+                batcher.submit(job)
+                return job
+
+            await asyncio.gather(*[ask() for _ in range(3)])
+            first = ask()
+            await asyncio.sleep(0.05)  # the loop turns meanwhile
+            await asyncio.gather(first, ask(), ask())  # all are here: nobody waits on
+            await ask()  # the others never come
+            await ask()
+
+    asyncio.run(ask_in_turn())
+    assert model.calls == [3, 3, 1, 1]
 
 
 def test_a_request_that_the_model_refuses_fails_alone(tmp_path: Path) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import random
 import select
 import socket
 import threading
 import time
 import zlib
 from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from jupyter_modelreg.serving import bind_port
-from jupyter_modelreg.serving.http import Limits, Request, Response, json_response
+from jupyter_modelreg.serving.http import MAX_ROOM_BYTES, Limits, Request, Response, json_response
 
 from .live import PATIENCE_SECONDS, Answer, Live, answers_in, echo, read_all, read_answer
 
@@ -40,6 +42,36 @@ def test_a_body_arrives_as_it_was_sent(live: Live) -> None:
     assert (answer.status, answer.json()["body"]) == (200, '{"a": 1}')
     assert answer.headers["connection"] == "close"
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_large_bodies_arrive_whole_however_they_are_cut_and_whatever_follows_them() -> None:
+    bodies = [bytes(random.Random(size).choices(b"abcdef", k=size)) for size in (70_000, 3_000_000, 5, 1_200_000)]
+    sent = [b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies]
+    sent[3] = post(gzip.compress(bodies[3], 0), b"Content-Encoding: gzip\r\n")
+    for size in (10_000_000, 65_537, 4_099):
+        with Live(echo) as live, live.connect() as client:
+            reading = ThreadPoolExecutor(1).submit(read_all, client)
+            text = b"".join(sent)
+            for place in range(0, len(text), size):
+                client.sendall(text[place : place + size])
+            answers = answers_in(reading.result())
+        assert [answer.json()["body"].encode() for answer in answers] == bodies
+
+
+def test_a_large_body_that_stops_is_refused_and_what_still_comes_of_it_is_dropped() -> None:
+    with Live(echo, limits=Limits(read_seconds=0.3)) as live, live.connect() as client:
+        client.sendall(b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: 9000000\r\n\r\n" + b"x" * 1_500_000)
+        answer = read_answer(client)
+        client.sendall(b"x" * 8_000_000)
+        assert (answer.status, read_all(client)) == (408, b"")
+
+
+def test_a_body_that_is_announced_and_not_sent_takes_no_room() -> None:
+    with Live(echo) as live, live.connect() as client:
+        client.sendall(b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: 16000000\r\n\r\n" + b"x" * 100_000)
+        time.sleep(0.2)
+        (connection,) = live.server.connections
+        assert 100_000 <= len(connection._body) <= 100_000 + MAX_ROOM_BYTES
 
 
 def test_a_body_in_chunks_arrives_whole_and_what_trails_it_changes_nothing(live: Live) -> None:
