@@ -96,7 +96,7 @@ class App:
     @property
     def waiting(self) -> int:
         """Requests that are with a model or wait for one."""
-        return sum(batcher.waiting for batcher in self._batchers.values())
+        return sum([batcher.waiting for batcher in self._batchers.values()])
 
     def move(self, port: int) -> None:
         """Answer to the names that another port has."""

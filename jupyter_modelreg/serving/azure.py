@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..entities.model import ColumnSpec
     from .calls import Routes, ServedModel
     from .http import Request
 
@@ -72,8 +73,7 @@ class Reader:
         self.wants, self.signature, self._params = model.wants, model.signature, model.params
         wants, signature = self.wants, self.signature
         specs = signature.inputs if signature else []
-        is_plain = wants == "array" and all(spec.shape is None and spec.type == "double" for spec in specs)
-        self._width = len(specs) if is_plain else 0  # of rows that are nothing but numbers
+        self._width = _width(specs) if wants == "array" and all(spec.type == "double" for spec in specs) else 0
 
     def read(self, body: bytes | bytearray, content_type: str) -> Call:
         """Return a body as what the predictor wants, and how far it may be joined with others.
@@ -84,7 +84,7 @@ class Reader:
             If the body, a column or a value is at fault.
         """
         rows = parse_rows(body, content_type, self._params)
-        if self._width and rows.columns is None and not rows.is_text:
+        if self._width and rows.columns is None and not rows.is_text and not rows.params:
             numbers = _numbers(rows.rows, self._width)
             if numbers is not None:
                 return Call(numbers, len(numbers), "numbers")
@@ -96,15 +96,18 @@ class Reader:
         return Call(inputs, *rows_and_key(inputs, self.signature))
 
 
+def _width(specs: list[ColumnSpec]) -> int:
+    """Return how many values a row has, where a table's columns or an array's shape say so; else 0."""
+    if len(specs) == 1 and specs[0].shape is not None:
+        return specs[0].shape[1] if len(specs[0].shape) == 2 and specs[0].shape[0] == -1 and specs[0].shape[1] > 0 else 0
+    return len(specs) if all(spec.shape is None for spec in specs) else 0
+
+
 def _numbers(rows: list[Any], width: int) -> Any:
     """Make an array of rows of numbers; None when they are anything else, which is then read column by column."""
     import numpy as np
 
-    if (
-        not rows
-        or any(type(row) is not list or len(row) != width for row in rows)
-        or not _KINDS.issuperset(map(type, chain.from_iterable(rows)))
-    ):
+    if set(map(type, rows)) != _LISTS or set(map(len, rows)) != {width} or not _KINDS.issuperset(map(type, chain.from_iterable(rows))):
         return None
     try:
         return np.array(rows, dtype="float64")
@@ -112,7 +115,7 @@ def _numbers(rows: list[Any], width: int) -> Any:
         return None
 
 
-_KINDS = frozenset({int, float})
+_LISTS, _KINDS = {list}, frozenset({int, float})
 
 
 def content_type(request: Request) -> str:

@@ -403,8 +403,12 @@ class Connection(asyncio.Protocol):
             refusal = self._server.refuse(request)
         except Exception as error:
             refusal = self._response_to(error)
-        self._turns.append((request, refusal))
-        self._take_turns()
+        if refusal is None and not self._turns and not self._transport.is_closing():
+            self._asked = request
+            self._ask(request)
+        else:
+            self._turns.append((request, refusal))
+            self._take_turns()
 
     def _feed(self, data: bytes) -> None:
         number = self._number
@@ -612,7 +616,8 @@ class Connection(asyncio.Protocol):
             return
         if not self._is_receiving and not self._is_deaf:
             self._wait(PARTING_SECONDS if self._server.is_stopping else self._limits.idle_seconds)
-        self._continue()
+        if self._owes_continue:
+            self._continue()
 
     # --- answers
 

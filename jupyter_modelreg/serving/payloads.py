@@ -11,6 +11,8 @@ import json
 import re
 from itertools import chain
 
+import orjson
+
 from ..entities.model import ColumnSpec, Signature
 from ..errors import InvalidInput, first_of, nearest
 from .calls import Unwritable
@@ -60,8 +62,6 @@ def parse_json(body: bytes | bytearray) -> Any:
     InvalidInput
         If it is none, is nested too deeply, names a key twice, or holds numbers or text that JSON has not.
     """
-    import orjson
-
     try:
         value = orjson.loads(body)
     except ValueError:  # refused, or among what the slower parser takes: a byte order mark, deep lists
@@ -194,7 +194,7 @@ def _from_split(value: dict[str, Any], key: str) -> Rows:
 
 
 def _from_list(value: list[Any], key: str) -> Rows:
-    if value and all(isinstance(item, dict) for item in value):
+    if value and isinstance(value[0], dict) and all(isinstance(item, dict) for item in value):
         return _from_records(value, key)
     return Rows(value)
 
@@ -465,8 +465,6 @@ def write_json(value: Any) -> bytes:
     Unwritable
         If it holds something that JSON cannot.
     """
-    import orjson
-
     # What these leave to us has another form here than in orjson, or none.
     options = (
         orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS

@@ -11,6 +11,8 @@ import pytest
 
 from jupyter_modelreg.entities.model import ColumnSpec, Signature
 from jupyter_modelreg.errors import InvalidInput
+from jupyter_modelreg.serving.azure import Reader
+from jupyter_modelreg.serving.calls import ServedModel
 from jupyter_modelreg.serving.payloads import parse_rows, to_input, to_json
 
 TABLE = Signature(inputs=[ColumnSpec(name="width", type="double"), ColumnSpec(name="kind", type="string")])
@@ -29,6 +31,27 @@ LISTS = [[1.5, "a"], [2, "7"]]
 def read(body: object, wants: str, signature: Signature | None = None, kind: str = JSON) -> Any:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     return to_input(parse_rows(text, kind), wants, signature)
+
+
+class Takes:
+    """A model of arrays with a parameter."""
+
+    wants, params = "array", ("power",)
+
+
+@pytest.mark.parametrize("specs", [[ColumnSpec(shape=[-1, 2])], [ColumnSpec(name="a"), ColumnSpec(name="b")], [ColumnSpec(), ColumnSpec()]])
+def test_rows_of_numbers_are_read_at_once_and_mean_the_same(specs: list[ColumnSpec]) -> None:
+    signature = Signature(inputs=specs)
+    reader = Reader(ServedModel("m", predictor=Takes(), signature=signature))
+    for rows in ([[1, 2.5]], [[1, 2], [3, 4]]):
+        body = json.dumps({"input_data": rows}).encode()
+        call, slow = reader.read(body, "application/json"), to_input(parse_rows(body, "application/json"), "array", signature)
+        assert (call.key, call.rows, call.inputs.dtype, call.inputs.tolist()) == ("numbers", len(rows), slow.dtype, slow.tolist())
+    asked = reader.read(json.dumps({"input_data": [[1, 2]], "params": {"power": 3}}).encode(), "application/json")
+    assert (asked.params, asked.rows) == ({"power": 3}, 0)
+    for wrong in ([[1]], [[1, 2, 3]], [[1, "x"]], [[1, [2]]], [1, 2], [[1, 2], 3], [], {}):
+        with pytest.raises(InvalidInput):
+            reader.read(json.dumps({"input_data": wrong}).encode(), "application/json")
 
 
 @pytest.mark.parametrize(
