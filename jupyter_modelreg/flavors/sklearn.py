@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import contextmanager, suppress
 from types import ModuleType
@@ -110,7 +111,7 @@ def _light_imports() -> Iterator[None]:
 
 
 def _is_from_1_7() -> bool:
-    numbers = layout.versions("scikit-learn").get("scikit-learn", "0.0").split(".")
+    numbers = re.findall(r"\d+", layout.versions("scikit-learn").get("scikit-learn", "0"))
     return [int(number) for number in numbers[:2]] >= [1, 7]
 
 

@@ -132,8 +132,8 @@ class Batcher:
         self._is_due = False
         if self._running or not self._queue or not (has_lingered or self._has_all()):
             return
-        batch = self._gather()
-        if self._is_quick(batch):
+        batch, rows = self._gather()
+        if self._is_quick(batch, rows):
             self._settle(batch, *self._run(batch))
         else:
             self._running, self._running_since = batch, monotonic()
@@ -151,12 +151,12 @@ class Batcher:
         self._linger = asyncio.get_running_loop().call_later(seconds, self._turn)
         return False
 
-    def _gather(self) -> list[Job]:
-        """Take the oldest job and those that may be joined with it."""
+    def _gather(self) -> tuple[list[Job], int]:
+        """Take the oldest job and those that may be joined with it; return them and how many rows they have."""
         batch, left = [self._queue.popleft()], deque[Job]()
         key, rows, size = self._key(batch[0]), _rows(batch), len(batch[0].request.body)
         if key is None or not self._queue:
-            return batch
+            return batch, rows
         for job in self._queue:
             if rows < MAX_BATCH_ROWS and size < MAX_BATCH_BYTES and self._key(job) == key:
                 batch.append(job)
@@ -165,7 +165,7 @@ class Batcher:
             else:
                 left.append(job)
         self._queue = left
-        return batch
+        return batch, rows
 
     def _key(self, job: Job) -> Hashable:
         """Return what must be equal in jobs to join them; None for one that shall be alone."""
@@ -175,8 +175,8 @@ class Batcher:
             return id(job.wire)
         return (job.call.key,) if job.call.rows else None
 
-    def _is_quick(self, batch: list[Job]) -> bool:
-        return self.model.script is None and batch[0].call is not None and _rows(batch) <= self._quick_rows
+    def _is_quick(self, batch: list[Job], rows: int) -> bool:
+        return self.model.script is None and batch[0].call is not None and rows <= self._quick_rows
 
     def _settle(self, batch: list[Job], responses: list[Response], seconds: float) -> None:
         self._metrics.ran(len(batch), seconds)

@@ -39,6 +39,7 @@ PARTING_SECONDS = 1.0  # so long a server that stops still takes the next reques
 SWEEP_SECONDS = 0.25  # how often connections are asked whether their time is up; one timer for all of them
 CROWD = 0.5  # of the file descriptors a process may have, the share that connections take; the rest is for who answers them
 CROWDED_SECONDS = 0.5  # until a process without a free file descriptor accepts again
+READ_BYTES = 64 << 10  # at a time
 MAX_ACCEPTED_AT_ONCE = 16  # so that instances that share a listening socket share its clients
 MAX_HEADS = 512
 MAX_KNOWN_HEAD_BYTES = 2048
@@ -338,6 +339,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's descends from none
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio asks for 256 KiB, for which malloc may go to the kernel each time
         self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._server.connections.add(self)
         self._server.watch()
@@ -424,7 +426,10 @@ class Connection(asyncio.Protocol):
     def take_body(self) -> None:
         """Go on with a body that arrived whole where it stays, which the parser has not seen."""
         self._transport.set_protocol(self)
-        self._complete()
+        try:
+            self._complete()
+        except BadRequest as error:
+            self._end_with(error.response)
         self._parser = httptools.HttpRequestParser(self)
 
     def _receive_raw(self, data: bytes) -> None:
@@ -513,7 +518,8 @@ class Connection(asyncio.Protocol):
         self._is_receiving = self._owes_continue = False
         self._stop_waiting()
         request = self._request
-        request.body = _decoded(self._body, self._headers.get("content-encoding", ""), self._limits.body_bytes)
+        body, self._body = self._body, bytearray()  # who waits for the next request keeps nothing of this one
+        request.body = _decoded(body, self._headers.get("content-encoding", ""), self._limits.body_bytes)
         if self._parser.should_upgrade():  # answered in HTTP/1.1, and nothing more is taken
             self._is_deaf, request.is_kept_alive = True, False
         else:

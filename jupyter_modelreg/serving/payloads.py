@@ -75,6 +75,8 @@ def _names_no_key_twice(value: Any, body: bytes | bytearray) -> bool:
     Every mapping has a brace and every key a colon; where the text has more of them than the value, they may be in texts or not.
     """
     braces, colons = body.count(b"{"), body.count(b":")
+    if braces == 1 and type(value) is dict:
+        return colons == len(value)
     level: Any = (value,)
     while braces and level:
         held = [item for item in level if type(item) is dict]
@@ -457,6 +459,10 @@ def _leaves(value: Any) -> Any:
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
+# What these leave to us has another form here than in orjson, or none.
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+
 def write_json(value: Any) -> bytes:
     """Write what a model or script returned as compact JSON; NaN becomes null.
 
@@ -465,12 +471,8 @@ def write_json(value: Any) -> bytes:
     Unwritable
         If it holds something that JSON cannot.
     """
-    # What these leave to us has another form here than in orjson, or none.
-    options = (
-        orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-    )
     try:
-        return orjson.dumps(value, option=options)
+        return orjson.dumps(value, option=_OPTIONS)
     except TypeError:  # not contiguous, not numpy's, a key that is no text, an integer above 64 bits
         return json.dumps(to_json(value), allow_nan=False, separators=(",", ":")).encode()
 

@@ -58,6 +58,12 @@ def test_large_bodies_arrive_whole_however_they_are_cut_and_whatever_follows_the
         assert [answer.json()["body"].encode() for answer in answers] == bodies
 
 
+def test_a_large_body_that_is_not_what_it_says_is_refused() -> None:
+    with Live(echo) as live:
+        answer = Answer(live.exchange(post(b"x" * 1_000_000, b"Content-Encoding: gzip\r\n")))
+        assert (answer.status, answer.json()) == (400, {"message": "The body is no gzip."})
+
+
 def test_a_large_body_that_stops_is_refused_and_what_still_comes_of_it_is_dropped() -> None:
     with Live(echo, limits=Limits(read_seconds=0.3)) as live, live.connect() as client:
         client.sendall(b"POST /x HTTP/1.1\r\n" + HOST + b"Content-Length: 9000000\r\n\r\n" + b"x" * 1_500_000)
