@@ -337,14 +337,13 @@ def _supervise(workspace: Workspace, wanted: Wanted, port: int | None) -> int:
     Unavailable
         If the port is in use.
     """
-    from .serving import bind_port
     from .serving.handover import ask
     from .supervisor import start_supervisor, write_wanted
 
     folder = endpoint_folder(workspace, wanted.endpoint)
     said = ask(folder, {"ask": "hello"})
     if said and port not in (None, said["port"]):
-        bind_port(port, host=HOST).close()  # says what is wrong with it
+        check_port(port)
         moved = ask(folder, {"ask": "move", "port": port})
         if moved is None or "error" in moved:
             raise Unavailable(moved["error"] if moved else f'Endpoint "{wanted.endpoint}" does not move to port {port}; try again.')
@@ -858,11 +857,19 @@ def write_keys(workspace: Workspace, name: str, keys: dict[str, str]) -> None:
     write_json(_keys_path(workspace, name), keys, is_durable=True)
 
 
-def write_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> None:
+def check_port(port: int | None) -> None:
+    """Refuse a port that there is not, or that is in use; None is a free one."""
+    from .serving import bind_port
+
+    if port is not None:
+        bind_port(port, host=HOST).close()
+
+
+def write_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint, *, port: int | None = None) -> None:
     """Make the folder of an endpoint that has no deployment yet."""
     from .supervisor import Wanted
 
-    wanted = Wanted(endpoint=str(endpoint.name), auth_mode=endpoint.auth_mode)
+    wanted = Wanted(endpoint=str(endpoint.name), port=port, auth_mode=endpoint.auth_mode)
     folder = endpoint_folder(workspace, str(endpoint.name))
     os.makedirs(folder, mode=0o700, exist_ok=True)
     write_json(os.path.join(folder, "endpoint.json"), wanted.to_dict(), is_durable=True)

@@ -56,12 +56,12 @@ def create_endpoint(workspace: Workspace, command: CreateOnlineEndpoint) -> Onli
     Conflict
         If the name is taken.
     InvalidInput
-        If the name is no endpoint's name.
+        If the name is no endpoint's name, or there is no such port.
     Unavailable
-        If the model's process does not start; its own words are in ``detail`` and in the log. Nothing remains.
+        If the port is in use, or the model's process does not start; its own words are in ``detail`` and in the log. Nothing remains.
     """
     _check_exclusive(no_wait=command.no_wait, local=command.local)
-    created = put_new_endpoint(workspace, _endpoint_described_by(command))
+    created = put_new_endpoint(workspace, _endpoint_described_by(command), port=None if command.model else command.port)
     if not command.model:
         return created
     deployment = OnlineDeployment(name=DEFAULT_DEPLOYMENT, endpoint_name=created.name, model=command.model)
@@ -138,14 +138,21 @@ def _has_traffic(workspace: Workspace, endpoint_name: str) -> bool:
     return any(workspace.catalog.get_endpoint(endpoint_name).traffic.values())
 
 
-def put_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint) -> OnlineEndpoint:
-    """Record a new endpoint and make its keys."""
+def put_new_endpoint(workspace: Workspace, endpoint: OnlineEndpoint, *, port: int | None = None) -> OnlineEndpoint:
+    """Record a new endpoint and make its keys; its first deployment will answer at the port, or at a free one.
+
+    Raises
+    ------
+    Unavailable
+        If the port is in use.
+    """
     name = check_name(endpoint.name, "endpoint")
     _check_traffic(endpoint, [])
+    hosting.check_port(port)
     created = workspace.catalog.create_endpoint(endpoint.replace(name=name), user=workspace.settings.user)
     names = ("primary", "secondary") if endpoint.auth_mode == "key" else ("secret",)
     hosting.write_keys(workspace, name, {key: hosting.new_key() for key in names})
-    hosting.write_new_endpoint(workspace, created)
+    hosting.write_new_endpoint(workspace, created, port=port)
     return hosting.observe_endpoint(workspace, name)
 
 

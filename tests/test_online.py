@@ -192,6 +192,8 @@ def test_a_wrong_endpoint_registers_no_model(workspace: Workspace, tmp_path: Pat
 def test_a_port_that_is_none_leaves_nothing(workspace: Workspace, scaler: Path, port: int) -> None:
     with pytest.raises(InvalidInput, match=f"{port} is no port"):
         deploy_model(workspace, DeployModel(name="scaler", endpoint_name="scale", scoring_script=str(scaler), port=port))
+    with pytest.raises(InvalidInput, match=f"{port} is no port"):
+        create_endpoint(workspace, CreateOnlineEndpoint(name="scale", port=port))
     assert list_endpoints(workspace, ListOnlineEndpoints()) == []
 
 
@@ -327,7 +329,11 @@ def test_a_port_in_use_is_named(workspace: Workspace, cancer: Any) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(Unavailable, match=f"{port} is in use"):
             create_endpoint(workspace, CreateOnlineEndpoint(name="cancer", model="cancer", port=port))
-    assert list_endpoints(workspace, ListOnlineEndpoints()) == []
+        with pytest.raises(Unavailable, match=f"{port} is in use"):
+            create_endpoint(workspace, CreateOnlineEndpoint(name="cancer", port=port))
+        assert list_endpoints(workspace, ListOnlineEndpoints()) == []
+    create_endpoint(workspace, CreateOnlineEndpoint(name="cancer", port=port))
+    assert deploy_model(workspace, DeployModel(name="cancer")).scoring_uri == f"http://127.0.0.1:{port}/score"
 
 
 def test_a_killed_worker_is_replaced_and_its_port_stays(workspace: Workspace, scaler: Path) -> None:
