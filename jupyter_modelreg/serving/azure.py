@@ -107,15 +107,16 @@ def _numbers(rows: list[Any], width: int) -> Any:
     """Make an array of rows of numbers; None when they are anything else, which is then read column by column."""
     import numpy as np
 
-    if set(map(type, rows)) != _LISTS or set(map(len, rows)) != {width} or not _KINDS.issuperset(map(type, chain.from_iterable(rows))):
-        return None
     try:
-        return np.array(rows, dtype="float64")
-    except OverflowError:
+        if not _KINDS.issuperset(map(type, chain.from_iterable(rows))):
+            return None
+        array = np.array(rows, dtype="float64")
+    except (TypeError, ValueError, OverflowError):  # rows that are none, of different lengths, numbers too large
         return None
+    return array if array.shape == (len(rows), width) else None
 
 
-_LISTS, _KINDS = {list}, frozenset({int, float})
+_KINDS = frozenset({int, float})
 
 
 def content_type(request: Request) -> str:

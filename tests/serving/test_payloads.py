@@ -49,7 +49,21 @@ def test_rows_of_numbers_are_read_at_once_and_mean_the_same(specs: list[ColumnSp
         assert (call.key, call.rows, call.inputs.dtype, call.inputs.tolist()) == ("numbers", len(rows), slow.dtype, slow.tolist())
     asked = reader.read(json.dumps({"input_data": [[1, 2]], "params": {"power": 3}}).encode(), "application/json")
     assert (asked.params, asked.rows) == ({"power": 3}, 0)
-    for wrong in ([[1]], [[1, 2, 3]], [[1, "x"]], [[1, [2]]], [1, 2], [[1, 2], 3], [], {}):
+    for wrong in (
+        [[1]],
+        [[1, 2, 3]],
+        [[1, "x"]],
+        [[1, [2]]],
+        [1, 2],
+        [[1, 2], 3],
+        [[1, 2], ""],
+        [[1, 2], {}],
+        ["", ""],
+        [[]],
+        [10**400, 1],
+        [],
+        {},
+    ):
         with pytest.raises(InvalidInput):
             reader.read(json.dumps({"input_data": wrong}).encode(), "application/json")
 
