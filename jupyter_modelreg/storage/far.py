@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_PUTS = 3
 READ_BYTES = 8 << 20  # of one request: what is asked for again when the line is cut
 # Object stores: nobody sees half of what is being put.
 _WHOLE_PUTS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"}
@@ -148,10 +149,12 @@ class FarEnd:
             files.pipe_file(name, content)
             files.mv(name, target)
 
-        try:
-            self._ask(put)
-        except FileNotFoundError as error:  # what is put makes its folders; only the place itself can be missing
-            self._say_missing(error)
+        for number in range(_PUTS, 0, -1):
+            try:
+                return self._ask(put)
+            except FileNotFoundError as error:  # what is put makes its folders: a clean-up without grace took it, or the place itself is missing
+                if number == 1:
+                    self._say_missing(error)
 
     def listed(self, folder: str) -> dict[str, tuple[int, float]]:
         """Return the files in a folder: length and time of change by name, which is the last part of the path."""
@@ -215,7 +218,8 @@ class FarEnd:
         raise Unavailable(f'The store "{self.url}" cannot be used: {_said(error)}.') from None
 
     def _say_missing(self, error: Exception) -> NoReturn:
-        bucket = self.url.partition("://")[2].partition("/")[0]
+        where = self.url.partition("://")[2]
+        bucket = where.partition("/")[0] or where
         raise Unavailable(
             f'The store "{self.url}" is not there: {_said(error)}. Create "{bucket}", or set store (MODELREG_STORE) to one that is.'
         ) from None

@@ -387,6 +387,26 @@ def test_who_lays_a_tree_out_while_another_sends_it_says_where_it_lies(open_here
     assert open_here("fourth").verify(manifest) == []
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_what_a_clean_up_takes_while_it_is_put_is_put_again(times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    store, left, move = open_remote(f"local://{tmp_path}/far", Cache(str(tmp_path / "here"))), [*range(times)], LocalFileSystem.mv
+
+    def mv(files: LocalFileSystem, name: str, target: str) -> None:
+        if left:
+            left.pop()
+            store.remove([item for item in store.garbage(set(), grace_seconds=0) if item.kind == "scratch"])
+        move(files, name, target)
+
+    monkeypatch.setattr(LocalFileSystem, "mv", mv)
+    if times < 3:
+        assert store.verify(store.import_tree(GivenTree({"m": b"x"}))) == []
+    else:
+        with pytest.raises(Unavailable, match=rf'"local://{tmp_path}/far" is not there: .*Create "{tmp_path}/far"'):
+            store.import_tree(GivenTree({"m": b"x"}))
+
+
 _REGISTER = """
 import sys
 from jupyter_modelreg.commands.model import DeleteModel
