@@ -339,7 +339,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's descends from none
-        transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio asks for 256 KiB, for which malloc may go to the kernel each time
+        if hasattr(transport, "max_size"):  # asyncio's own asks for 256 KiB, for which malloc may go to the kernel each time
+            transport.max_size = READ_BYTES
         self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         self._server.connections.add(self)
         self._server.watch()

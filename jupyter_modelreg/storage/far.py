@@ -152,7 +152,7 @@ class FarEnd:
         for number in range(_PUTS, 0, -1):
             try:
                 return self._ask(put)
-            except FileNotFoundError as error:  # what is put makes its folders: a clean-up without grace took it, or the place itself is missing
+            except FileNotFoundError as error:  # it makes its folders: a clean-up without grace took it, or the place is missing
                 if number == 1:
                     self._say_missing(error)
 
