@@ -252,7 +252,8 @@ class Supervisor:
         await self._server.start(self.listener)
         self._server.pause()
         self._adopt()
-        await Door(self.folder, self._answer).open()
+        door = Door(self.folder, self._answer)  # kept while it answers
+        await door.open()
         while not self._is_ending and self._read():
             self._changed.clear()
             await self._look()

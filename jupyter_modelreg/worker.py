@@ -347,12 +347,12 @@ class Worker:
         import socket
         import threading
 
-        from .serving import model_thread
+        from .serving import model_thread, new_event_loop
 
         self._folder, self._plan = folder, plan
         self._listener = socket.socket(fileno=fd)
         self._model_thread = model_thread.ModelThread()
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
         self._ready, self._ended = asyncio.Event(), asyncio.Event()
         self._is_open = threading.Event()
         self._begun = time.perf_counter()
@@ -406,7 +406,10 @@ class Worker:
         from .serving.handover import Door
 
         self._loop.add_reader(heard, self._ended.set)
-        await Door(self._folder, self._answer, self._supervisors.discard).open()
+        door = Door(
+            self._folder, self._answer, self._supervisors.discard
+        )  # kept while it answers: uvloop closes a server that is collected
+        await door.open()
         self._is_open.set()
         minding = asyncio.ensure_future(self._mind()) if self._plan.endpoint_folder else None
         await self._ended.wait()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
 # What parses requests and reads JSON and MLmodel files; numpy is there for an environment without one.
-SERVES = ("httptools", "orjson", "PyYAML", "numpy")
+SERVES = ("httptools", "orjson", "PyYAML", "numpy", "uvloop")
 # Without a scoring script our own code loads the model, and makes tables of requests where it was fitted on one: scikit-learn
 # imports pandas wherever it finds it, which takes 40 MB.
 LOADS = ("safetensors", "skops", "packaging", "prettytable", "wcwidth")

@@ -12,6 +12,10 @@ import socket
 from ..errors import InvalidInput, Unavailable
 from .scripts import check_script
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
 BACKLOG = 1024
 
 
@@ -43,4 +47,15 @@ def bind_port(port: int | None, *, host: str = "127.0.0.1") -> socket.socket:
     return listener
 
 
-__all__ = ["bind_port", "check_script"]
+def new_event_loop() -> AbstractEventLoop:
+    """Return uvloop's loop, asyncio's own where that package is not made for this system or Python; all else is the same."""
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+__all__ = ["bind_port", "check_script", "new_event_loop"]

@@ -40,6 +40,7 @@ MAX_BEGUN = 1024  # a connection's requests under way; further ones wait in the 
 WINDOW_BYTES = 256 << 10  # of a stream that its reader has not taken
 PIECE_BYTES = 64 << 10
 READ_BYTES = 64 << 10
+MAX_READS = 64  # one after the other: more than a socket holds, and others have their turn where one never stops
 MAX_JOINED = 256  # buffers of one call to the kernel
 MAX_HEADS = 512
 PLACE_SECONDS = 5.0  # so long a request waits for a first instance that is ready
@@ -168,24 +169,31 @@ class Link:
             sent -= len(first)
 
     def _read(self) -> None:
-        try:
-            found = self._socket.recv(min(max(self._needed - self._arrived_bytes, READ_BYTES), MAX_UNSENT_BYTES))
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            found = b""
-        if not found:
-            self.close()
-            return
-        self._arrived.append(found)
-        self._arrived_bytes += len(found)
-        if self._arrived_bytes < self._needed:
-            return
-        try:
-            self._hand_on()
-        except BrokenPeer as error:
-            LOG.warning("A connection between instances ends: %s", error)
-            self.close()
+        """Read all that is there: of a side that has gone uvloop tells once only, even where it left something before.
+
+        Source: libuv's uv_poll ends on POLLERR, which a socket has whose other side closed before it read everything.
+        """
+        for _ in range(MAX_READS):
+            if not self.is_open or self._is_paused:
+                return
+            try:
+                found = self._socket.recv(min(max(self._needed - self._arrived_bytes, READ_BYTES), MAX_UNSENT_BYTES))
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                found = b""
+            if not found:
+                self.close()
+                return
+            self._arrived.append(found)
+            self._arrived_bytes += len(found)
+            if self._arrived_bytes < self._needed:
+                continue
+            try:
+                self._hand_on()
+            except BrokenPeer as error:
+                LOG.warning("A connection between instances ends: %s", error)
+                self.close()
 
     def _hand_on(self) -> None:
         """Take whole frames out of what arrived."""

@@ -7,16 +7,18 @@ import json
 import socket
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, ClassVar
 
-from jupyter_modelreg.serving import bind_port
+from jupyter_modelreg.serving import bind_port, new_event_loop
 from jupyter_modelreg.serving.http import Limits, Request, Response, Server, json_response
 
 PATIENCE_SECONDS = 20.0
 
 
 class Live:
-    """Serves until the ``with`` block ends."""
+    """Serves until the ``with`` block ends, in one of the loops that a server may run in."""
+
+    new_loop: ClassVar[Callable[[], asyncio.AbstractEventLoop]] = staticmethod(new_event_loop)
 
     def __init__(
         self,
@@ -28,7 +30,7 @@ class Live:
         self.listener = listener or bind_port(None)
         self.port: int = self.listener.getsockname()[1]
         self.server = Server(handle, refuse, limits=limits)
-        self.loop = asyncio.new_event_loop()
+        self.loop = self.new_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
 
     def __enter__(self) -> Live:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_modelreg.serving import frames
+from jupyter_modelreg.serving import frames, new_event_loop
 from jupyter_modelreg.serving.frames import FramePool, FrameServer
 from jupyter_modelreg.serving.http import MAX_BODY_BYTES, Pending, Request, Response, json_response
 
@@ -23,9 +23,16 @@ Handle = Callable[[Request], Response | Awaitable[Response]]
 TIMEOUT = 20.0
 
 
+@pytest.fixture(params=[new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"], autouse=True)
+def loop_factory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs in each kind of loop that an instance may have."""
+    monkeypatch.setattr(f"{__name__}.new_event_loop", request.param)
+
+
 def run(story: Coroutine[Any, Any, None]) -> None:
     """Run one test's story in a loop of its own."""
-    asyncio.run(asyncio.wait_for(story, 60))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(asyncio.wait_for(story, 60))
 
 
 def a_request(body: bytes = b"[1]", **headers: str) -> Request:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_modelreg.serving import bind_port
+from jupyter_modelreg.serving import bind_port, new_event_loop
 from jupyter_modelreg.serving.http import MAX_ROOM_BYTES, Limits, Request, Response, json_response
 
 from .live import PATIENCE_SECONDS, Answer, Live, answers_in, echo, read_all, read_answer
@@ -24,6 +24,14 @@ from .live import PATIENCE_SECONDS, Answer, Live, answers_in, echo, read_all, re
 LIMITS = Limits(header_bytes=2000, body_bytes=5000, read_seconds=0.4, idle_seconds=5.0)
 HOST = b"Host: 127.0.0.1\r\n"
 CLOSE = HOST + b"Connection: close\r\n"
+
+
+@pytest.fixture(scope="module", params=[new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"], autouse=True)
+def new_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test runs in each kind of loop that a server may have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Live, "new_loop", staticmethod(request.param))
+        yield
 
 
 @pytest.fixture(scope="module")
