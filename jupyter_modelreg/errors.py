@@ -18,6 +18,9 @@ Doors translate nothing: exit code and status are attributes of the class.
 
 from __future__ import annotations
 
+import errno
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -96,6 +99,35 @@ class Corrupted(Unavailable):
 
 class NotYet(Unavailable):
     """Azure ML has it, this version has not."""
+
+
+def system_reason(number: int) -> str:
+    """Say why the system refuses, by its number of an error."""
+    return _SYSTEM_REASONS.get(number, os.strerror(number))
+
+
+def system_refusal(error: OSError) -> Unavailable | None:
+    """Return an error of the file system in one line; None where the system had no reason that a person can mend."""
+    parts = error.args[0] if error.args and isinstance(error.args[0], list) else []  # what shutil.copytree raises has a list of its errors
+    number = error.errno or next((key for _, _, text in parts for key in _SYSTEM_REASONS if f"[Errno {key}]" in str(text)), None)
+    if number not in _SYSTEM_REASONS:
+        return None
+    path = error.filename2 or error.filename or next((target for _, target, _ in parts), None)
+    where = f"{os.fsdecode(path)} cannot be used" if isinstance(path, str | bytes) else "A file cannot be read or written"
+    return Unavailable(f"{where}: {_SYSTEM_REASONS[number]}. Mend that and try again.")
+
+
+_SYSTEM_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your disk quota is used up",
+    errno.EFBIG: "it is larger than this process may write",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "you may not read or write there",
+    errno.EPERM: "you may not read or write there",
+    errno.EIO: "the disk failed to read or write",
+    errno.EMFILE: "this process has too many open files",
+    errno.ENFILE: "this machine has too many open files",
+}
 
 
 def first_of(names: Sequence[str]) -> str:

@@ -231,14 +231,17 @@ def remove_deployment(workspace: Workspace, endpoint_name: str, name: str) -> No
 def remove_endpoint(workspace: Workspace, name: str) -> None:
     """Stop an endpoint's processes, then forget it, its keys and its logs."""
     folder = endpoint_folder(workspace, name)
-    with suppress(NotFound, Unavailable), _changing(workspace, name) as wanted:  # what cannot be read may be deleted
-        wanted.is_deleted = True
-    for deployment in workspace.catalog.list_deployments(name):
-        workspace.catalog.delete_deployment(name, str(deployment.name))
+    try:
+        with suppress(NotFound, Unavailable), _changing(workspace, name) as wanted:  # what cannot be read may be deleted
+            wanted.is_deleted = True
+    except OSError:  # a full disk, on which all that can be done is to remove
+        os.unlink(os.path.join(folder, "endpoint.json"))
     _end_supervisor(folder)
     for deployment_name in listed(folder):
         for run in _runs(os.path.join(folder, deployment_name)):
-            _end_run(run)
+            _end_run(run)  # on a full disk the catalog has room for its change only then
+    for deployment in workspace.catalog.list_deployments(name):
+        workspace.catalog.delete_deployment(name, str(deployment.name))
     workspace.catalog.delete_endpoint(name)
     _remove_folder(folder)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from .errors import NotFound, NotYet, nearest
+from .errors import NotFound, NotYet, nearest, system_refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ class Operation:
 
     def run(self, workspace: Workspace, command: Command) -> Any:
         """Do it. Raises what the function raises; see :mod:`jupyter_modelreg.errors`."""
-        return _function(self.function)(workspace, command)
+        try:
+            return _function(self.function)(workspace, command)
+        except OSError as error:
+            raise system_refusal(error) or error from None
 
 
 def _function(place: str) -> Callable[[Workspace, Command], Any]:

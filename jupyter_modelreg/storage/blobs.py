@@ -17,7 +17,7 @@ from collections import deque
 
 from blake3 import blake3
 
-from ..errors import Conflict, Corrupted, InvalidInput, Unavailable
+from ..errors import Conflict, Corrupted, InvalidInput, Unavailable, system_reason
 from ..folders import make_folder
 
 TYPE_CHECKING = False
@@ -296,9 +296,8 @@ class storing:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         number = _error_number(error)
         if number is not None:
-            reason = _REASONS.get(number, os.strerror(number))
             advice = "Set MODELREG_STORE to a folder with room that you may write."
-            raise Unavailable(f"{self._what} cannot be kept in {self._root}: {reason}; {self._then}. {advice}") from None
+            raise Unavailable(f"{self._what} cannot be kept in {self._root}: {system_reason(number)}; {self._then}. {advice}") from None
 
 
 def _error_number(error: BaseException | None) -> int | None:
@@ -307,16 +306,6 @@ def _error_number(error: BaseException | None) -> int | None:
         return error.errno or errno.EIO
     digits = str(error).rpartition("(os error ")[2].rstrip(")") if isinstance(error, Exception) and "(os error " in str(error) else ""
     return int(digits) if digits.isdigit() else None
-
-
-_REASONS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "your disk quota is used up",
-    errno.EFBIG: "it is larger than this process may write",
-    errno.EROFS: "the file system is read-only",
-    errno.EACCES: "you may not write there",
-    errno.EPERM: "you may not write there",
-}
 
 
 def hash_file(path: str) -> str:

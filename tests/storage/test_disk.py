@@ -99,6 +99,32 @@ def test_on_a_full_disk_models_are_read_and_nothing_is_half_written(shell: Shell
     assert said[8:] == ["0", "1\tProduction"]
 
 
+@needs_mounts
+def test_an_endpoint_answers_on_a_full_disk_and_is_deleted_there(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "score.py").write_text(
+        "def init():\n    pass\ndef run(raw):\n    print('x' * 3_000_000)\n    return 'well'\n" + "# " * 10_000
+    )
+    (tmp_path / "blue.yml").write_text(
+        "name: blue\nendpoint_name: live\nmodel: azureml:churn:1\ncode_configuration: {code: code, scoring_script: score.py}\n"
+    )
+    assert shell.run(
+        "modelreg model create -n churn -p small",
+        "modelreg online-endpoint create -n live",
+        "modelreg online-deployment create -f blue.yml --all-traffic",
+        "echo '{}' > ask.json; modelreg online-endpoint invoke -n live -r ask.json -o tsv; echo $?",
+        "modelreg online-deployment update -n blue -e live --set request_settings.request_timeout_ms=4000 2>&1 | sed 's/run-[^/]*/RUN/'",
+        "modelreg online-endpoint invoke -n live -r ask.json -o tsv; echo $?",
+        "modelreg online-endpoint delete -n live --yes; echo $?",
+        "modelreg online-endpoint list -o tsv; ls $DISK/reg/endpoints; pgrep -f $DISK/reg",
+    ) == [
+        *("well", "0"),
+        "ERROR: DISK/reg/endpoints/live/blue/RUN/code/score.py cannot be used: the disk is full. Mend that and try again.",
+        *("well", "0"),
+        "0",
+    ]
+
+
 OBJECTS = {
     "pickle": "[bytes(4_000_000)]",
     "safetensors": "numpy.zeros(1_000_000)",
