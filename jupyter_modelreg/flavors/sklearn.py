@@ -76,12 +76,60 @@ class SklearnFlavor:
     def predictor(self, path: str, signature: Signature | None, *, is_trusted: bool) -> Predictor:
         """Load the estimator to answer requests, in a process that does nothing else."""
         with suppress(UnsafeModel), _light_imports():
-            return _predictor(self.load(path, is_trusted=False))
-        return _predictor(self.load(path, is_trusted=is_trusted))  # it names what skops alone knows to be safe, or needs trust
+            return _predictor(self.load(path, is_trusted=False), signature)
+        return _predictor(self.load(path, is_trusted=is_trusted), signature)  # it names what skops alone knows to be safe, or needs trust
 
 
-def _predictor(value: Any) -> Predictor:
+def _predictor(value: Any, signature: Signature | None) -> Predictor:
+    _forget_names(value, signature)
     return ObjectPredictor(value, is_batchable=True)  # predict() is by row there
+
+
+def _forget_names(value: Any, signature: Signature | None) -> None:
+    """Let an estimator that was fitted on a table of numbers take bare rows, where it looks at the names only to check them.
+
+    Making a DataFrame of a row takes longer than asking most models, and pandas 40 MB.
+    """
+    specs = signature.inputs if signature else []
+    types = {spec.type for spec in specs}
+    names = getattr(value, "feature_names_in_", None)
+    if names is None or [spec.name for spec in specs] != list(names) or any(spec.shape or spec.required is False for spec in specs):
+        return
+    parts = list(_estimators(value))
+    holds_categories = any(hasattr(part, "categories_") for part in parts)  # of a column in its own type, which one array for all changes
+    if all(map(_is_by_place, parts)) and types <= _NUMBERS and not (holds_categories and len(types) > 1):
+        for part in parts:
+            vars(part).pop("feature_names_in_", None)
+
+
+def _is_by_place(part: Any) -> bool:
+    return (
+        type(part).__module__.startswith("sklearn.") and type(part).__name__ not in _BY_NAME and not hasattr(part, "_sklearn_output_config")
+    )
+
+
+# What picks columns by name, or hands a whole table to a function; `set_output` asks for tables between two steps.
+_BY_NAME = {"ColumnTransformer", "FunctionTransformer"}
+_NUMBERS = {"double", "float", "long", "integer"}
+
+
+def _estimators(value: Any) -> Iterator[Any]:
+    """Yield an estimator and all that it holds."""
+    from sklearn.base import BaseEstimator
+
+    seen, waiting = set(), [value]
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, BaseEstimator):
+            yield item
+            waiting.extend(vars(item).values())
+        elif isinstance(item, (list, tuple, set)):
+            waiting.extend(item)
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
 
 
 @contextmanager

@@ -74,6 +74,7 @@ class Reader:
         wants, signature = self.wants, self.signature
         specs = signature.inputs if signature else []
         self._width = _width(specs) if wants == "array" and all(spec.type == "double" for spec in specs) else 0
+        self._columns = None if any(spec.shape for spec in specs) else [spec.name for spec in specs]
 
     def read(self, body: bytes | bytearray, content_type: str) -> Call:
         """Return a body as what the predictor wants, and how far it may be joined with others.
@@ -84,7 +85,7 @@ class Reader:
             If the body, a column or a value is at fault.
         """
         rows = parse_rows(body, content_type, self._params)
-        if self._width and rows.columns is None and not rows.is_text and not rows.params:
+        if self._width and (rows.columns is None or rows.columns == self._columns) and not rows.is_text and not rows.params:
             numbers = _numbers(rows.rows, self._width)
             if numbers is not None:
                 return Call(numbers, len(numbers), "numbers")
