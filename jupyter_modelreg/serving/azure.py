@@ -12,7 +12,7 @@ import json
 from itertools import chain
 from urllib.parse import parse_qsl
 
-from .arrays import read_text, rows_and_key
+from .arrays import dtype_of, read_text, rows_and_key
 from .calls import Call, Route, Unacceptable
 from .http import Response, json_response
 from .payloads import parse_rows, to_input, write_json
@@ -73,8 +73,10 @@ class Reader:
         self.wants, self.signature, self._params = model.wants, model.signature, model.params
         wants, signature = self.wants, self.signature
         specs = signature.inputs if signature else []
-        self._width = _width(specs) if wants == "array" and all(spec.type == "double" for spec in specs) else 0
+        self._width = _width(specs) if wants == "array" else 0
         self._columns = None if any(spec.shape for spec in specs) else [spec.name for spec in specs]
+        self._whole = [(place, _LIMITS[spec.type]) for place, spec in enumerate(specs) if spec.type in _LIMITS]
+        self._dtype = _common_dtype(specs) if self._width else None
 
     def read(self, body: bytes | bytearray, content_type: str) -> Call:
         """Return a body as what the predictor wants, and how far it may be joined with others.
@@ -86,7 +88,7 @@ class Reader:
         """
         rows = parse_rows(body, content_type, self._params)
         if self._width and (rows.columns is None or rows.columns == self._columns) and not rows.is_text and not rows.params:
-            numbers = _numbers(rows.rows, self._width)
+            numbers = self._numbers(rows.rows)
             if numbers is not None:
                 return Call(numbers, len(numbers), "numbers")
         inputs = to_input(rows, self.wants, self.signature)
@@ -96,28 +98,38 @@ class Reader:
             return call
         return Call(inputs, *rows_and_key(inputs, self.signature))
 
+    def _numbers(self, rows: list[Any]) -> Any:
+        """Make an array of rows of numbers; None when they are anything else, which is then read column by column."""
+        import numpy as np
 
-def _width(specs: list[ColumnSpec]) -> int:
-    """Return how many values a row has, where a table's columns or an array's shape say so; else 0."""
-    if len(specs) == 1 and specs[0].shape is not None:
-        return specs[0].shape[1] if len(specs[0].shape) == 2 and specs[0].shape[0] == -1 and specs[0].shape[1] > 0 else 0
-    return len(specs) if all(spec.shape is None for spec in specs) else 0
-
-
-def _numbers(rows: list[Any], width: int) -> Any:
-    """Make an array of rows of numbers; None when they are anything else, which is then read column by column."""
-    import numpy as np
-
-    try:
-        if not _KINDS.issuperset(map(type, chain.from_iterable(rows))):
+        try:
+            if not _KINDS.issuperset(map(type, chain.from_iterable(rows))):
+                return None
+            for place, limit in self._whole:
+                if not all(type(row[place]) is int and -limit <= row[place] < limit for row in rows):
+                    return None
+            array = np.array(rows, dtype=self._dtype)
+        except (TypeError, ValueError, LookupError, OverflowError):  # rows that are none, of different lengths, numbers too large
             return None
-        array = np.array(rows, dtype="float64")
-    except (TypeError, ValueError, OverflowError):  # rows that are none, of different lengths, numbers too large
-        return None
-    return array if array.shape == (len(rows), width) else None
+        return array if array.shape == (len(rows), self._width) else None
 
 
 _KINDS = frozenset({int, float})
+_LIMITS = {"long": 1 << 63, "integer": 1 << 31}
+
+
+def _width(specs: list[ColumnSpec]) -> int:
+    """Return how many numbers a row has, where a table's columns or an array's shape say so; else 0."""
+    if len(specs) == 1 and specs[0].shape is not None:
+        is_row = specs[0].type == "double" and len(specs[0].shape) == 2 and specs[0].shape[0] == -1 and specs[0].shape[1] > 0
+        return specs[0].shape[1] if is_row else 0
+    return len(specs) if all(spec.shape is None and spec.type in ("double", *_LIMITS) for spec in specs) else 0
+
+
+def _common_dtype(specs: list[ColumnSpec]) -> Any:
+    import numpy as np
+
+    return np.result_type(*(dtype_of(spec.type) for spec in specs))
 
 
 def content_type(request: Request) -> str:

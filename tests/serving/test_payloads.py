@@ -69,6 +69,27 @@ def test_rows_of_numbers_are_read_at_once_and_mean_the_same(specs: list[ColumnSp
 
 
 @pytest.mark.parametrize(
+    "types", [("double", "long"), ("long", "long"), ("integer", "integer"), ("long", "integer"), ("integer", "double")]
+)
+@pytest.mark.parametrize("value", [0, -7, 2**31 - 1, 2**31, -(2**31), 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 3.0, 3.5, True, None, "3"])
+def test_whole_numbers_read_at_once_are_those_read_by_column(types: tuple[str, str], value: Any) -> None:
+    signature = Signature(inputs=[ColumnSpec(name=name, type=kind) for name, kind in zip("ab", types, strict=True)])
+    reader = Reader(ServedModel("m", predictor=Takes(), signature=signature))
+    body = json.dumps({"input_data": {"columns": ["a", "b"], "data": [[1, value], [2, 3]]}}).encode()
+    said = []
+    for ask in (lambda: to_input(parse_rows(body, JSON), "array", signature), lambda: reader.read(body, JSON).inputs):
+        try:
+            said.append([(array := ask()).dtype, repr(array.tolist())])
+        except InvalidInput as error:
+            said.append([error.message])
+    assert said[0] == said[1]
+    if len(said[0]) > 1:
+        assert (reader.read(body, JSON).key == "numbers") == (type(value) is int or (type(value), types[1]) == (float, "double"))
+    other = reader.read(json.dumps({"input_data": {"columns": ["b", "a"], "data": [[3, 2]]}}).encode(), JSON)
+    assert other.inputs.tolist() == [[2, 3]]
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {"input_data": SPLIT},
