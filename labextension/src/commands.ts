@@ -21,6 +21,7 @@ import {
 import { IReference, loadCode, reference } from './format';
 import { registryIcon } from './icons';
 import type { IPlace, RegistryModel } from './model';
+import { deployFormFor, IDeployForm, rowOf, toPlace } from './place';
 import { PANEL_ID } from './tokens';
 
 export const CommandIDs = {
@@ -257,32 +258,40 @@ async function register(context: ICommandContext, start: IRegistration): Promise
   }
 }
 
-/** Deploy to an endpoint; ask which, unless it is named, and ask about files that can run code. */
+/** Deploy to an endpoint; ask which until it is done or the person turns away, unless it is named. */
 async function deploy(context: ICommandContext, model: IReference, named?: string): Promise<void> {
   const { registry, trans } = context;
-  const place = named ? { endpoint_name: named } : await askWhere(context, model);
-  if (place === null) {
+  if (named) {
+    showPanel(context);
+    await tell(context, trans.__('Deploying failed'), () => deployTo(context, model, { endpoint_name: named }));
     return;
   }
-  showPanel(context);
-  await tell(context, trans.__('Deploying failed'), async () => {
-    const error = await attempt(() => registry.deploy(model, place, false));
-    if (error && error.error !== 'UnsafeModel') {
-      throw error;
-    }
-    if (error && (await askForTrust(trans, await registry.read('model show', model)))) {
-      await registry.deploy(model, place, true);
-    }
-  });
-}
-
-async function askWhere({ registry, trans }: ICommandContext, model: IReference): Promise<IPlace | null> {
   let flavor: string | undefined;
   // Without an answer the form only offers less; deploying will say what is wrong.
   await attempt(async () => {
     ({ flavor } = await registry.read('model show', model));
   });
-  return askForPlace(trans, model, flavor, registry.endpoints);
+  let form: IDeployForm | null = deployFormFor(model);
+  let error: CallError | null = null;
+  while ((form = await askForPlace(trans, { model, flavor, endpoints: registry.endpoints, error }, form))) {
+    const place = toPlace(form, rowOf(form, registry.endpoints));
+    showPanel(context);
+    error = await attempt(() => deployTo(context, model, place));
+    if (!error) {
+      return;
+    }
+  }
+}
+
+/** Deploy to a place; ask about files that can run code. Throws a `CallError`. */
+async function deployTo({ registry, trans }: ICommandContext, model: IReference, place: IPlace): Promise<void> {
+  const error = await attempt(() => registry.deploy(model, place, false));
+  if (error && error.error !== 'UnsafeModel') {
+    throw error;
+  }
+  if (error && (await askForTrust(trans, await registry.read('model show', model)))) {
+    await registry.deploy(model, place, true);
+  }
 }
 
 async function removeVersion(context: ICommandContext, { name, version }: IReference): Promise<void> {

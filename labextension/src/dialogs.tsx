@@ -6,9 +6,9 @@ import { HTMLSelect } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import type { CallError, Command } from './call';
-import { endpointNameFor, IReference, modelNameFor, parseTags } from './format';
-import type { IEndpointRow, IPlace } from './model';
-import { freeName, IDeployForm, NEW, toPlace } from './place';
+import { IReference, modelNameFor, parseTags } from './format';
+import type { IEndpointRow } from './model';
+import { freeName, IDeployForm, NEW, rowOf, toPlace } from './place';
 import type { IModel } from './schema';
 import { servedBy } from './views/endpoints';
 import { Failure } from './views/parts';
@@ -38,25 +38,24 @@ class FormBody<T> extends ReactWidget {
 
 const CLASS_EXAMPLE = 'nets:Net(4, hidden=8)';
 
-/** Ask where to deploy to, and how; null when the person turns away. */
+interface IPlaceQuestion {
+  model: IReference;
+  flavor: string | undefined;
+  endpoints: IEndpointRow[];
+  error: CallError | null;
+}
+
+/** Ask where to deploy to, and how; null when the person turns away. After a failure the form comes back with what was written. */
 export async function askForPlace(
   trans: TranslationBundle,
-  model: IReference,
-  flavor: string | undefined,
-  endpoints: IEndpointRow[]
-): Promise<IPlace | null> {
-  const start: IDeployForm = {
-    endpoint: endpointNameFor(model.name),
-    deployment: '',
-    newName: null,
-    traffic: 0,
-    modelClass: '',
-    isAccelerated: false
-  };
-  const find = (form: IDeployForm): IEndpointRow | undefined =>
-    endpoints.find(row => row.endpoint.name === form.endpoint.trim());
-  const body = new FormBody(start, (form, onChange) => (
-    <DeployForm trans={trans} form={form} flavor={flavor} row={find(form)} onChange={onChange} />
+  { model, flavor, endpoints, error }: IPlaceQuestion,
+  form: IDeployForm
+): Promise<IDeployForm | null> {
+  const body = new FormBody(form, (value, onChange) => (
+    <>
+      {error && <Failure error={error} trans={trans} />}
+      <DeployForm trans={trans} form={value} flavor={flavor} row={rowOf(value, endpoints)} onChange={onChange} />
+    </>
   ));
   const result = await showDialog({
     title: trans.__('Deploy %1:%2', model.name, model.version),
@@ -64,7 +63,7 @@ export async function askForPlace(
     buttons: [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: trans.__('Deploy') })],
     focusNodeSelector: 'input'
   });
-  return result.button.accept && result.value ? toPlace(result.value, find(result.value)) : null;
+  return result.button.accept ? result.value : null;
 }
 
 const MODEL_TYPES = ['custom_model', 'mlflow_model', 'triton_model'];

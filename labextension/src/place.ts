@@ -1,5 +1,6 @@
 /** Where a model is deployed to, and how, as a form asks it. No DOM. */
 
+import { endpointNameFor, IReference } from './format';
 import type { IEndpointRow, IPlace } from './model';
 
 /** What the deploy form holds. An empty deployment is the endpoint's main one, or its first. */
@@ -18,6 +19,23 @@ export interface IDeployForm {
 export const NEW = '+';
 
 const COLOURS = ['blue', 'green'];
+
+/** The form as it is first shown. */
+export function deployFormFor(model: IReference): IDeployForm {
+  return {
+    endpoint: endpointNameFor(model.name),
+    deployment: '',
+    newName: null,
+    traffic: 0,
+    modelClass: '',
+    isAccelerated: false
+  };
+}
+
+/** The endpoint that the form names, if it is there already. */
+export function rowOf(form: IDeployForm, endpoints: IEndpointRow[]): IEndpointRow | undefined {
+  return endpoints.find(row => row.endpoint.name === form.endpoint.trim());
+}
 
 /** Suggest a name that no deployment of the endpoint has. */
 export function freeName({ deployments }: IEndpointRow): string {

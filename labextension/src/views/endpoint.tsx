@@ -283,17 +283,17 @@ interface IScaleProps {
 /** How many processes it shall have; a range that follows the load is only told. */
 function Scale({ trans, deployment, onScale }: IScaleProps): JSX.Element {
   const { instance_count: wanted = 1, name, scale_settings: settings } = deployment;
-  const [value, setValue] = React.useState(wanted);
-  React.useEffect(() => setValue(wanted), [wanted]);
+  const [text, setText] = React.useState(String(wanted));
+  React.useEffect(() => setText(String(wanted)), [wanted]);
   if (settings && settings.type !== 'default') {
     const { min_instances: least = 1, max_instances: most = 1 } = settings;
     return <span className="jp-modelreg-Note">{trans.__('%1 to %2 instances by load', least, most)}</span>;
   }
   const apply = (): void => {
-    if (value !== wanted && value >= 1) {
-      onScale(value);
+    if (text && Number(text) !== wanted) {
+      onScale(Number(text)); // who asks for none or too many is told so
     } else {
-      setValue(wanted);
+      setText(String(wanted));
     }
   };
   return (
@@ -304,9 +304,9 @@ function Scale({ trans, deployment, onScale }: IScaleProps): JSX.Element {
         className="jp-modelreg-Share jp-mod-styled"
         aria-label={trans.__('Instances of %1', name)}
         min={1}
-        max={20}
-        value={value}
-        onChange={event => setValue(event.target.valueAsNumber || 0)}
+        max={64}
+        value={text}
+        onChange={event => setText(event.target.value)}
         onBlur={apply}
         onKeyDown={event => {
           if (event.key === 'Enter') {
@@ -325,10 +325,12 @@ const MOST_MIRRORED = 50;
 /** Who gets copies, the sum of the shares, and the button that sets both. */
 function Traffic({ trans, endpoint, row }: IPartProps): JSX.Element {
   const { wantedShares, wantedMirror } = endpoint;
-  const sum = Object.values(wantedShares).reduce((all, percent) => all + percent, 0);
+  const shares = Object.values(wantedShares);
+  const sum = shares.reduce((all, percent) => all + percent, 0);
   const idle = row.deployments.map(({ name }) => name ?? '').filter(name => !wantedShares[name]);
   const mirrored = wantedMirror?.name ?? '';
   const percent = wantedMirror?.percent ?? 0;
+  const isLess = [...shares, percent].some(share => share < 0);
   return (
     <>
       {(idle.length > 0 || mirrored) && (
@@ -362,12 +364,16 @@ function Traffic({ trans, endpoint, row }: IPartProps): JSX.Element {
         <button
           type="submit"
           className="jp-modelreg-Button jp-mod-styled"
-          disabled={sum > 100 || percent > MOST_MIRRORED || !endpoint.hasUnset}
+          disabled={isLess || sum > 100 || percent > MOST_MIRRORED || !endpoint.hasUnset}
         >
           {trans.__('Set traffic')}
         </button>
         <span className="jp-modelreg-Note" role="status">
-          {sum > 100 ? trans.__('%1 % in all: at most 100', sum) : trans.__('%1 % in all', sum)}
+          {isLess
+            ? trans.__('No share is below 0')
+            : sum > 100
+              ? trans.__('%1 % in all: at most 100', sum)
+              : trans.__('%1 % in all', sum)}
         </span>
       </div>
     </>
