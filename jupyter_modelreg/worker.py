@@ -406,9 +406,7 @@ class Worker:
         from .serving.handover import Door
 
         self._loop.add_reader(heard, self._ended.set)
-        door = Door(
-            self._folder, self._answer, self._supervisors.discard
-        )  # kept while it answers: uvloop closes a server that is collected
+        door = Door(self._folder, self._answer, self._supervisors.discard)  # kept, since uvloop closes a server that is collected
         await door.open()
         self._is_open.set()
         minding = asyncio.ensure_future(self._mind()) if self._plan.endpoint_folder else None
