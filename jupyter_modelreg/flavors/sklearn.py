@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
+import shutil
 import sys
+import zipfile
 from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from . import Detection, Predictor
 
 FILE = "model.skops"
+SCHEMA = "schema.json"
 
 
 class SklearnFlavor:
@@ -43,7 +48,9 @@ class SklearnFlavor:
         skops = layout.need("skops.io", "sklearn")
         file = os.path.join(folder, FILE)
         try:
-            skops.dump(value, file)
+            held = io.BytesIO()
+            skops.dump(value, held)
+            _write_settled(held, file)
             lost = [name for name in skops.get_untrusted_types(file=file) if not _can_be_found(name)]
         except OSError:  # the disk is at fault, not the object
             raise
@@ -78,6 +85,33 @@ class SklearnFlavor:
         with suppress(UnsafeModel), _light_imports():
             return _predictor(self.load(path, is_trusted=False), signature)
         return _predictor(self.load(path, is_trusted=is_trusted), signature)  # it names what skops alone knows to be safe, or needs trust
+
+
+def _write_settled(held: io.BytesIO, file: str) -> None:
+    """Write a skops file so that equal estimators are equal files, which are kept once.
+
+    skops calls objects and files by where they lie in memory, and zip notes the time. Source: skops.io._persist, _utils.
+    """
+    with zipfile.ZipFile(held) as old, zipfile.ZipFile(file, "w") as new:
+        schema = json.loads(old.read(SCHEMA))
+        numbers: dict[int, int] = {}
+        names: dict[str, str] = {}
+        waiting = [schema]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, list):
+                waiting.extend(node)
+            if not isinstance(node, dict):
+                continue
+            if type(node.get("__id__")) is int:  # what stands in an object's own dictionary is a node, never a number
+                node["__id__"] = numbers.setdefault(node["__id__"], len(numbers))
+            if isinstance(node.get("file"), str):
+                node["file"] = names.setdefault(node["file"], f"{len(names)}{os.path.splitext(node['file'])[1]}")
+            waiting.extend(node.values())
+        for name, settled in names.items():
+            with old.open(name) as source, new.open(zipfile.ZipInfo(settled), "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+        new.writestr(zipfile.ZipInfo(SCHEMA), json.dumps(schema, indent=2))
 
 
 def _predictor(value: Any, signature: Signature | None) -> Predictor:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.datasets import load_iris
@@ -163,3 +163,19 @@ print(json.dumps([predictor({IRIS.to_numpy().tolist()!r}).tolist(), "pandas" in 
 """
     said = subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, capture_output=True, text=True).stdout
     assert json.loads(said) == [wanted.tolist(), False]
+
+
+# A search keeps how long its fits took.
+@pytest.mark.parametrize("name", sorted({*BY_PLACE, *BY_NAME} - {"searched"}))
+def test_who_is_fitted_again_the_same_way_is_saved_in_equal_files(name: str, tmp_path: Path) -> None:
+    files = []
+    for number in range(2):
+        estimator, table = {**BY_PLACE, **BY_NAME}[name]
+        again = clone(estimator).set_params(**{key: 0 for key in estimator.get_params() if key.endswith("random_state")})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            again.fit(table, KINDS)
+        (tmp_path / f"{number}").mkdir()
+        SklearnFlavor().save(again, str(tmp_path / f"{number}"))
+        files.append((tmp_path / f"{number}" / "model.skops").read_bytes())
+    assert files[0] == files[1]
