@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from .measure import Row, at_most_bytes, at_most_times, medians, not_here, over_peer, without_limit
-from .serving_peers import PEERS, PROTOTYPE, PROTOTYPE_ONNX, ROW, ROWS, Peer, Question, Recipe, tensor_peers
+from .serving_peers import COLUMNS, PEERS, PROTOTYPE, PROTOTYPE_ONNX, ROW, ROWS, SPLIT, Peer, Question, Recipe, table_peers, tensor_peers
 
 IS_QUICK = "--quick" in sys.argv
 ROUNDS, WRK_SECONDS, START_ROUNDS, ROLLOUTS = (2, 1, 1, 3) if IS_QUICK else (4, 2, 3, 100)
@@ -58,7 +58,7 @@ class Workload:
     path: str = "/score"
     peers: dict[str, Recipe] = field(default_factory=lambda: PEERS)
     clients: int = 64
-    sample: Any = None
+    sample: Callable[[], Any] = lambda: [ROW]
     deployment: dict[str, Any] = field(default_factory=dict)  # what it says besides its model
     is_weighed: bool = False  # whether its memory is measured too
     is_whole: bool = False  # whether start, faults and shares are measured too
@@ -76,10 +76,23 @@ def _forest() -> Any:
     return RandomForestClassifier(100, n_jobs=1, random_state=0).fit(*_iris())
 
 
+def _logistic_of_a_table() -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(max_iter=1000).fit(_table(), _iris()[1])
+
+
 def _iris() -> Any:
     from sklearn.datasets import load_iris
 
     return load_iris(return_X_y=True)
+
+
+def _table() -> Any:
+    """The flowers as most notebooks have them: columns with names."""
+    import pandas as pd
+
+    return pd.DataFrame(_iris()[0], columns=COLUMNS)
 
 
 def _mean() -> Any:
@@ -109,8 +122,18 @@ WORKLOADS = {
     "forest as ONNX": Workload(
         model=_forest, at_many={PROTOTYPE_ONNX: 2, "Triton": None}, deployment={"accelerator": "onnx"}, is_weighed=True
     ),
+    "logistic of a table": Workload(
+        model=_logistic_of_a_table,
+        at_many={"MLflow": 0.1},
+        question=SPLIT,
+        path="/invocations",
+        peers=table_peers(),
+        sample=_table,
+        is_weighed=True,
+    ),
     "1 MB tensor": Workload(
         model=_mean,
+        sample=lambda: None,
         at_many={"Triton": 1},
         question=_tensor(),
         path="/v2/models/{name}/infer",
@@ -231,7 +254,7 @@ class Ours(Peer):
         from jupyter_modelreg.entities import OnlineDeployment, OnlineEndpoint
 
         self._client, self._kind = MLClient(), re.sub(r"\W+", "-", kind.lower()).strip("-0123456789")
-        self._client.models.register(self._kind, model, sample=[ROW] if workload.path == "/score" else None)
+        self._client.models.register(self._kind, model, sample=workload.sample())
         self._endpoint = f"bench-{self._kind}"
         self._client.begin_create_or_update(OnlineEndpoint(name=self._endpoint))
         for name in ("blue", "green") if workload.is_whole else ("blue",):

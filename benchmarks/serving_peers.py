@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 ENVIRONMENTS = Path(sys.executable).parents[1] / "serving"
 ROW = [5.1, 3.5, 1.4, 0.2]
+COLUMNS = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
 START_SECONDS = 60
 STOP_SECONDS = 10
 LOOK_SECONDS = 0.005
@@ -268,6 +269,7 @@ class Question:
 ROWS = Question.json({"input_data": [ROW]})
 V2 = Question.json({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [ROW]}]})
 INPUTS = Question.json({"inputs": [ROW]})
+SPLIT = Question.json({"dataframe_split": {"columns": COLUMNS, "data": [ROW]}})
 
 
 class Peer:
@@ -454,6 +456,11 @@ PEERS = {
         _peer("MLflow", "mlflow", {"save.py": MLFLOW}, _MLFLOW_SERVE, "/invocations", INPUTS, "python save.py"),
     )
 }
+
+
+def table_peers() -> dict[str, Recipe]:
+    """Return the peers that know the columns of a table."""
+    return {"MLflow": _peer("MLflow", "mlflow", {"save.py": MLFLOW}, _MLFLOW_SERVE, "/invocations", SPLIT, "python save.py")}
 
 
 def tensor_peers(question: Question) -> dict[str, Recipe]:

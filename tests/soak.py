@@ -32,9 +32,9 @@ class Held(NamedTuple):
 
 
 def held_by(pid: int) -> Held:
-    """Measure a process: its share of memory (PSS) and its open file descriptors."""
+    """Measure a process: what it allocated, since its share of mapped files changes with who else maps them, and its open file descriptors."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    memory = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    memory = next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
     return Held(pid, memory, len(os.listdir(f"/proc/{pid}/fd")))
 
 

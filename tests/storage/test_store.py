@@ -198,7 +198,7 @@ def test_a_flush_that_fails_leaves_nothing_named(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(Exception, match=r"cannot be kept in .*store: Input/output error; nothing was registered"):
+    with pytest.raises(Exception, match=r"cannot be kept in .*store: the disk failed to read or write; nothing was registered"):
         store.import_tree(tree)
     assert (below(root, "blobs"), below(root, "tmp")) == (before, [])
 
