@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jupyter_modelreg.commands.online import DeleteOnlineEndpoint
 from jupyter_modelreg.errors import Unavailable
+from jupyter_modelreg.online import delete_endpoint
 from jupyter_modelreg.pythons import uv_program
 from jupyter_modelreg.workspace import Workspace, open_workspace
 
@@ -30,12 +33,15 @@ def why_not() -> str:
 
 
 @pytest.fixture
-def making(home: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace that makes environments."""
+def making(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A workspace that makes environments; its endpoints end with it."""
     if reason := why_not():
         pytest.skip(reason)
     monkeypatch.setenv("MODELREG_ENVIRONMENTS", "make")
-    return open_workspace()
+    workspace = open_workspace()
+    yield workspace
+    for endpoint in workspace.catalog.list_endpoints():
+        delete_endpoint(workspace, DeleteOnlineEndpoint(name=str(endpoint.name)))
 
 
 @pytest.fixture
