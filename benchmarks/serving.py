@@ -129,7 +129,6 @@ WORKLOADS = {
         path="/invocations",
         peers=table_peers(),
         sample=_table,
-        is_weighed=True,
     ),
     "1 MB tensor": Workload(
         model=_mean,
