@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,3 +30,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def workspace(home: Path) -> Workspace:
     """An open workspace."""
     return open_workspace()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: Any) -> Iterator[None]:
+    """Show with a test that failed what its endpoints' processes said, before they are removed."""
+    report = yield
+    if report.failed and isinstance(home := getattr(item, "funcargs", {}).get("home"), Path):
+        for log in [*home.glob("endpoints/*/supervisor.log"), *home.glob("endpoints/*/*/run-*/log.txt")]:
+            report.sections.append((str(log.relative_to(home)), log.read_text(errors="replace")[-4000:]))
+    return report

@@ -132,7 +132,7 @@ def kill(identity: ProcessIdentity) -> None:
     until(lambda: not is_alive(identity))
 
 
-def until(happened: Callable[[], bool], seconds: float = 20) -> None:
+def until(happened: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not happened() and time.monotonic() < deadline:
         time.sleep(0.02)
