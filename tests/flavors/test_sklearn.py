@@ -123,24 +123,15 @@ def ask(predictor: Any, table: pd.DataFrame, signature: Signature | None, **abou
         return predictor(call.inputs)
 
 
-@pytest.mark.parametrize("name", BY_PLACE)
-def test_who_looks_at_names_only_to_check_them_takes_bare_rows_and_answers_the_same(name: str, tmp_path: Path) -> None:
-    estimator, table = BY_PLACE[name]
+@pytest.mark.parametrize(("name", "wants"), [*((name, "array") for name in BY_PLACE), *((name, "frame") for name in BY_NAME)])
+def test_only_who_may_pick_columns_by_name_or_type_gets_a_table_and_all_answer_as_they_did(name: str, wants: str, tmp_path: Path) -> None:
+    estimator, table = (BY_PLACE if wants == "array" else BY_NAME)[name]
     signature = infer_signature(table)
     predictor, wanted = served(estimator, table, tmp_path, signature)
-    assert predictor.wants == "array"
+    assert predictor.wants == wants
     np.testing.assert_allclose(ask(predictor, table, signature), wanted, rtol=1e-12, atol=1e-12)
     backwards = table[table.columns[::-1]]
     np.testing.assert_allclose(ask(predictor, backwards, signature), wanted, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", BY_NAME)
-def test_who_may_pick_columns_by_name_or_by_type_gets_a_table(name: str, tmp_path: Path) -> None:
-    estimator, table = BY_NAME[name]
-    signature = infer_signature(table)
-    predictor, wanted = served(estimator, table, tmp_path, signature)
-    assert predictor.wants == "frame"
-    np.testing.assert_allclose(ask(predictor, table, signature), wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("columns", [None, list(IRIS.columns[::-1]), ["a", "b", "c", "d"]])
